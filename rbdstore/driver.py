@@ -1,0 +1,454 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The seam: what a driver gives, and all that the services above it use.
+
+The vocabulary is Ceph's. A **cluster** holds **pools**; a pool (of one **namespace**) holds
+**images**. An image has a *name*, which may change, and an *id*, which does not and is never used
+again. A **snap** is a read-only state of an image; like an image it has a name and an id. An image
+made from a snap shares its data until it overwrites them: the snap's image is its **parent**, it
+is a **child** (a *clone*), and **flatten** copies what is still shared and lets go of the parent.
+The **trash** keeps images that have no name any more but that children may still need. A
+client that has an image open for writing is a **watcher** of it. An **object** is the unit that an
+image is stored in, of a power of two bytes.
+
+Rules for every driver:
+
+* Sizes and offsets are bytes. Names arrive checked (:mod:`rbdstore.spec`).
+* Only exceptions of :mod:`rbdstore.exceptions` leave a driver, with the image they are about.
+* A method that raises has done nothing, or, for :class:`~rbdstore.exceptions.ClusterError`, may
+  have done it.
+* Everything may be called from several threads; one :class:`Image` belongs to one thread.
+* Clones are of format 2: a parent needs no protected snap, and may be in the trash. A driver whose
+  cluster only knows format 1 says so in :attr:`Cluster.clone_format`.
+
+A third party's driver is a class with ``OPTIONS``, ``API_VERSION`` and ``open()``
+(:class:`Driver`), named by an entry point in ``rbdstore.drivers``.
+"""
+
+from __future__ import annotations
+
+import abc
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from oslo_config import cfg
+
+from rbdstore import exceptions
+from rbdstore.shapes import Child, Extent, Parent, PoolStats, Snap, TrashEntry
+from rbdstore.spec import ImageSpec
+
+__all__ = [
+    "API_VERSION",
+    "Child",
+    "Cluster",
+    "Driver",
+    "Extent",
+    "Image",
+    "Parent",
+    "Pool",
+    "PoolStats",
+    "Progress",
+    "Snap",
+    "TrashEntry",
+    "find_snap",
+]
+
+API_VERSION = 1
+
+Progress = Callable[[int, int], object]
+"""Called as ``progress(done, total)``, in bytes, or in steps where the work has no bytes."""
+
+
+class Driver(abc.ABC):
+    """How a backend's section of a configuration file becomes a cluster."""
+
+    OPTIONS: ClassVar[Sequence[cfg.Opt]] = ()
+    API_VERSION: ClassVar[int] = API_VERSION
+    """Which version of this file it was written for; best a number, so that it stays."""
+
+    @abc.abstractmethod
+    def open(self, options: Mapping[str, Any]) -> Cluster:
+        """Return the cluster that ``options`` (the driver's own and the common ones) describe.
+
+        May connect later, at the first use.
+
+        :raises ConfigError: an option is wrong, or a file it names cannot be used
+        """
+
+
+class Cluster(abc.ABC):
+    """A storage cluster, as one user sees it."""
+
+    @property
+    def clone_format(self) -> int:
+        """2, or 1 where the cluster's clients know nothing newer."""
+        return 2
+
+    @property
+    @abc.abstractmethod
+    def fsid(self) -> str:
+        """The cluster's own id, the first part of a location."""
+
+    @abc.abstractmethod
+    def open_pool(self, name: str, namespace: str = "") -> Pool:
+        """:raises PoolNotFound:"""
+
+    @abc.abstractmethod
+    def list_pools(self) -> list[str]:
+        """The names of all pools, also those that this user may not read."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of the connection. Pools and images of it must be closed before."""
+
+    def monitors(self) -> list[tuple[str, int]]:
+        """Host and port of each monitor, for a client that connects by itself."""
+        raise exceptions.NotSupported("this driver has no monitors")
+
+    def flatten_in_background(self, spec: ImageSpec) -> str:
+        """Ask the cluster to flatten an image on its own; return the id of the task.
+
+        When it has ended, :meth:`Image.flatten` completes what only a client can do.
+        """
+        raise exceptions.NotSupported("this driver has no background tasks")
+
+    def task_is_running(self, task_id: str) -> bool:
+        """False when it has ended, well or not: look at the image for the outcome."""
+        raise exceptions.NotSupported("this driver has no background tasks")
+
+    def cancel_task(self, task_id: str) -> None:
+        """Stop a task. One that has ended is no error."""
+        raise exceptions.NotSupported("this driver has no background tasks")
+
+
+class Pool(abc.ABC):
+    """A namespace of a pool."""
+
+    name: str
+    namespace: str
+    cluster: Cluster
+
+    def spec(self, image: str, snap: str | None = None) -> ImageSpec:
+        return ImageSpec(self.name, image, snap, self.namespace)
+
+    # Images
+
+    @abc.abstractmethod
+    def stats(self) -> PoolStats:
+        """What the pool holds, at a cost that does not grow with the number of images."""
+
+    @abc.abstractmethod
+    def list_images(self) -> list[str]:
+        """The names of all images, half-made ones too, the trash excluded."""
+
+    @abc.abstractmethod
+    def create(self, name: str, size: int, *, order: int | None = None) -> None:
+        """Make an image of zeros, in objects of ``2 ** order`` bytes (None: the driver's default).
+
+        :raises Duplicate: the name is taken, be it by debris (:meth:`clear_debris`)
+        """
+
+    @abc.abstractmethod
+    def clone(self, parent: Pool, image: str, snap: str, name: str) -> None:
+        """Make an image that shares the data, the size and the metadata of a snap.
+
+        Not atomic: an interrupted one may leave an image without a parent, or debris.
+
+        :raises Duplicate: the name is taken
+        :raises SnapshotNotFound: there is no such snap, or no such image
+        :raises NotCloneable: format 1, and the snap is not protected; or its size is 0
+        """
+
+    @abc.abstractmethod
+    def open(
+        self, name: str | None = None, *, image_id: str | None = None, read_only: bool = True
+    ) -> Image:
+        """Open an image by name, or, also in the trash, by id.
+
+        :raises ImageNotFound: also for debris, and for a child whose parent is gone
+        """
+
+    @abc.abstractmethod
+    def clear_debris(self, name: str) -> bool:
+        """Free a name that is taken by something of which no data is left.
+
+        That is what an interrupted creation or removal leaves. Whoever is in the middle of one
+        is not disturbed. False: there was nothing of the kind, and nothing was done.
+
+        :raises InUse: it is being removed by somebody else
+        """
+
+    @abc.abstractmethod
+    def rename(self, name: str, new_name: str) -> None:
+        """Give an image another name. Only reliable while nobody else renames or removes it.
+
+        :raises Duplicate: ``new_name`` is taken
+        """
+
+    @abc.abstractmethod
+    def remove(self, name: str, *, progress: Progress | None = None) -> None:
+        """Remove an image that has no snaps, or what an interrupted removal left of it.
+
+        :raises InUse: it has snaps or watchers
+        """
+
+    # Trash
+
+    @abc.abstractmethod
+    def trash_move(self, name: str, *, delay: int = 0) -> None:
+        """Take an image's name away, atomically, and keep it for ``delay`` seconds at the least.
+
+        Its children, snaps and open handles stay what they are.
+        """
+
+    @abc.abstractmethod
+    def trash_list(self) -> list[TrashEntry]:
+        """Everything in the trash, whoever put it there."""
+
+    @abc.abstractmethod
+    def trash_get(self, image_id: str) -> TrashEntry | None:
+        """The trash's entry of one image; None: it is not there.
+
+        None as well for an image that has a name too, which races between renaming and trashing
+        can leave: that one is somebody's.
+        """
+
+    @abc.abstractmethod
+    def trash_restore(self, image_id: str, name: str) -> None:
+        """Take an image out of the trash and give it a name.
+
+        :raises Duplicate: the name is taken
+        """
+
+    @abc.abstractmethod
+    def trash_remove(self, image_id: str, *, progress: Progress | None = None) -> None:
+        """Remove an image that is in the trash, or what an interrupted removal left of it.
+
+        :raises InUse: it has snaps or watchers
+        """
+
+    # Small objects: bookkeeping that lives in the cluster, beside the images
+
+    @abc.abstractmethod
+    def lease(
+        self, key: str, cookie: str, seconds: float, owner: str, *, renew: bool = False
+    ) -> bool:
+        """Lock the object ``key`` until ``seconds`` from now, making it where it is missing.
+
+        ``owner`` is for humans. With ``renew`` the lease must still be held under the same
+        ``cookie``; one that ran out is not taken again. False: not locked.
+        """
+
+    @abc.abstractmethod
+    def lease_owner(self, key: str) -> str | None:
+        """The ``owner`` of whoever holds the lease, or last held it."""
+
+    @abc.abstractmethod
+    def write_leased(self, key: str, cookie: str, data: bytes) -> None:
+        """Replace the object's content, if and only if the lease is still held.
+
+        :raises LeaseLost: it is not
+        """
+
+    @abc.abstractmethod
+    def remove_leased(self, key: str, cookie: str) -> None:
+        """Remove object and lease, if and only if the lease is still held.
+
+        :raises LeaseLost: it is not
+        """
+
+    @abc.abstractmethod
+    def read_object(self, key: str) -> bytes:
+        """The object's content; empty where there is no such object."""
+
+    @abc.abstractmethod
+    def remove_object(self, key: str) -> None:
+        """Remove an object. A missing one is no error."""
+
+    @abc.abstractmethod
+    def set_keys(self, key: str, entries: Mapping[str, bytes]) -> None:
+        """Add entries to the object's map, making the object where it is missing."""
+
+    @abc.abstractmethod
+    def get_keys(self, key: str) -> dict[str, bytes]:
+        """The object's map; empty where there is no such object."""
+
+    @abc.abstractmethod
+    def remove_keys(self, key: str, names: Sequence[str]) -> None:
+        """Remove entries from the object's map. Missing ones are no error."""
+
+    @abc.abstractmethod
+    def close(self) -> None: ...
+
+
+class Image(abc.ABC):
+    """An open image: a handle, to be closed by whoever opened it."""
+
+    pool: Pool
+    name: str
+    id: str
+    read_only: bool
+
+    @property
+    def spec(self) -> ImageSpec:
+        return self.pool.spec(self.name)
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Let go of the image. Tells nothing about writes in flight: :meth:`flush` does."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Data
+
+    @abc.abstractmethod
+    def size(self) -> int:
+        """In bytes, of the image or of the snap it is set to."""
+
+    @property
+    @abc.abstractmethod
+    def object_size(self) -> int: ...
+
+    @abc.abstractmethod
+    def features(self) -> frozenset[str]:
+        """The image's features, by the names that the ``rbd`` command has for them."""
+
+    @abc.abstractmethod
+    def read(self, offset: int, length: int) -> bytes:
+        """Read; shorter than asked only at the end of the image."""
+
+    @abc.abstractmethod
+    def write(self, offset: int, data: bytes) -> None:
+        """Write all of ``data``, below the image's end. Safe only once :meth:`flush` returned."""
+
+    @abc.abstractmethod
+    def discard(self, offset: int, length: int) -> None:
+        """Make a stretch read as zeros, freeing the objects it covers."""
+
+    @abc.abstractmethod
+    def flush(self) -> None:
+        """Return when every write before is safe.
+
+        :raises ClusterError: one of them is not
+        """
+
+    @abc.abstractmethod
+    def resize(self, size: int, *, allow_shrink: bool = False) -> None:
+        """:raises InvalidSize: smaller than it is, and shrinking was not allowed"""
+
+    @abc.abstractmethod
+    def extents(
+        self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
+    ) -> Iterator[Extent]:
+        """What changed since ``from_snap`` (None: since the image was made), in order.
+
+        What lies between the extents is unchanged. A parent's data counts as the image's.
+        """
+
+    @abc.abstractmethod
+    def flatten(self, *, progress: Progress | None = None) -> None:
+        """Copy what is shared with the parent and let go of it.
+
+        Not atomic: it may be repeated after it was killed, without loss, also while others write.
+        Of an image without a parent the data is left as it is.
+        """
+
+    # Lineage
+
+    @abc.abstractmethod
+    def parent(self) -> Parent | None:
+        """Of the image, or of the snap it is set to."""
+
+    @abc.abstractmethod
+    def set_snap(self, snap_id: int | None) -> None:
+        """Look at the image as it was at a snap, from here on; None: as it is.
+
+        For handles that were opened read-only: librbd takes a writable one's exclusive lock down
+        for it, and aborts the process if another client asks for the lock in that moment.
+        """
+
+    @abc.abstractmethod
+    def children(self, snap_id: int) -> list[Child]:
+        """The images cloned from a snap, in every pool, those in the trash included.
+
+        :raises PermissionDenied: there are pools that this user may not look into
+        """
+
+    # Snaps
+
+    @abc.abstractmethod
+    def snaps(self) -> list[Snap]:
+        """Oldest first, those in the trash included."""
+
+    @abc.abstractmethod
+    def create_snap(self, name: str) -> None:
+        """:raises Duplicate: the name is taken"""
+
+    @abc.abstractmethod
+    def rename_snap(self, name: str, new_name: str) -> None:
+        """:raises Duplicate, SnapshotNotFound:"""
+
+    @abc.abstractmethod
+    def remove_snap(self, snap_id: int) -> None:
+        """:raises InUse: it has children, or is protected"""
+
+    @abc.abstractmethod
+    def protect_snap(self, name: str) -> None:
+        """Guard a snap against removal. A protected one is no error."""
+
+    @abc.abstractmethod
+    def unprotect_snap(self, name: str) -> None:
+        """An unprotected one is no error.
+
+        :raises InUse: it has children of format 1
+        """
+
+    @abc.abstractmethod
+    def rollback(self, snap: str, *, progress: Progress | None = None) -> None:
+        """Make the image what it was at a snap, its size included. Not atomic: may be repeated.
+
+        :raises SnapshotNotFound:
+        """
+
+    # Who uses it, and what is written on it
+
+    @abc.abstractmethod
+    def watchers(self) -> list[str]:
+        """The address of every client that has it open for writing, one each time it has.
+
+        A handle that was opened read-only is not among them.
+        """
+
+    @abc.abstractmethod
+    def lock(self) -> None:
+        """Keep others from writing, trashing and removing the image while this handle is open.
+
+        An image without the exclusive-lock feature is left as it is.
+        """
+
+    @abc.abstractmethod
+    def set_metadata(self, key: str, value: str) -> None: ...
+
+    @abc.abstractmethod
+    def metadata(self) -> dict[str, str]:
+        """What was written on it. A clone begins with its parent's."""
+
+
+def find_snap(image: Image, name: str) -> Snap:
+    """The snap of that name, none in the trash.
+
+    :raises SnapshotNotFound:
+    """
+    for snap in image.snaps():
+        if snap.name == name and not snap.trashed:
+            return snap
+    raise exceptions.SnapshotNotFound("no such snapshot", spec=image.pool.spec(image.name, name))

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The drivers that come with the library."""

@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A Ceph cluster, as one section of the configuration describes it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from rbdstore import driver, exceptions
+from rbdstore.drivers.rbd import client as clients
+from rbdstore.drivers.rbd import errors, manager
+from rbdstore.drivers.rbd.options import RbdOptions
+from rbdstore.drivers.rbd.pool import RbdPool
+from rbdstore.spec import ImageSpec
+
+
+class RbdCluster(driver.Cluster):
+    """Connects at the first use."""
+
+    def __init__(self, options: RbdOptions) -> None:
+        self.options = options
+        self.client = clients.acquire(options.client)
+        self._fsid: str | None = None
+        self._closed = False
+
+    @contextlib.contextmanager
+    def connection(self) -> Iterator[clients.Connection]:
+        """Give the connection for one call; errors of connecting name the section."""
+        if self._closed:
+            raise exceptions.Unreachable("the cluster was closed")
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self.client.use())
+            except (exceptions.ConfigError, exceptions.Unreachable) as exc:
+                if not self.options.section:
+                    raise
+                raise type(exc)(f"[{self.options.section}] {exc}") from exc
+            yield connection
+
+    @contextlib.contextmanager
+    def calls(
+        self,
+        spec: ImageSpec | None = None,
+        *,
+        missing: type[exceptions.NotFound] = exceptions.ImageNotFound,
+        pool: str = "",
+    ) -> Iterator[clients.Connection]:
+        """Give the connection for one call, whose errors come out translated."""
+        with (
+            self.connection() as connection,
+            errors.translated(spec, missing=missing, user=self.options.client.user, pool=pool),
+        ):
+            yield connection
+
+    @property
+    def clone_format(self) -> int:
+        if self.options.client.clone_format != "auto":
+            return int(self.options.client.clone_format)
+        with self.connection() as connection:
+            return connection.clone_format
+
+    @property
+    def fsid(self) -> str:
+        if self._fsid is None:
+            with self.calls() as connection:
+                self._fsid = str(connection.rados.get_fsid())
+        return self._fsid
+
+    def open_pool(self, name: str, namespace: str = "") -> RbdPool:
+        return RbdPool(self, name, namespace)
+
+    def list_pools(self) -> list[str]:
+        with self.calls() as connection:
+            return list(connection.rados.list_pools())
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            clients.release(self.client)
+
+    def monitors(self) -> list[tuple[str, int]]:
+        """Of each monitor the address of the old protocol, which every client speaks, or else
+        the new one's. IPv6 addresses are without brackets.
+        """
+        with self.calls() as connection:
+            dump = json.loads(connection.monitor_command("mon dump"))
+        return [_address(monitor["public_addrs"]["addrvec"]) for monitor in dump["mons"]]
+
+    def flatten_in_background(self, spec: ImageSpec) -> str:
+        with self.open_pool(spec.pool, spec.namespace).open(spec.image, read_only=False) as image:
+            image.prepare_background_flatten()
+        task = self._command("rbd task add flatten", spec=spec, image_spec=str(spec))
+        return str(task["id"])
+
+    def task_is_running(self, task_id: str) -> bool:
+        try:
+            self._command("rbd task list", task_id=task_id)
+        except exceptions.NotFound:
+            return False
+        return True
+
+    def cancel_task(self, task_id: str) -> None:
+        with contextlib.suppress(exceptions.NotFound):
+            self._command("rbd task cancel", task_id=task_id)
+
+    def _command(self, prefix: str, *, spec: ImageSpec | None = None, **arguments: str) -> Any:
+        # So that whoever cannot connect is told why, as anywhere else.
+        with self.connection():
+            return manager.command(self.options.client, prefix, spec=spec, **arguments)
+
+
+def _address(vector: list[dict[str, Any]]) -> tuple[str, int]:
+    by_protocol = {address["type"]: address["addr"] for address in vector}
+    host, _, port = str(by_protocol.get("v1") or by_protocol["v2"]).rpartition(":")
+    return host.strip("[]"), int(port)

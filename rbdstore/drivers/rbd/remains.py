@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a killed creation, removal, renaming or move to the trash leaves behind.
+
+An image is the object ``rbd_header.<id>``. Its name is the object ``rbd_id.<name>``, which holds
+the id, and a pair of entries in the map of ``rbd_directory``, from name to id and back. Its place
+in the trash is an entry in the map of ``rbd_trash``. librbd writes these one after the other:
+
+=============  ==================================================================================
+creation       directory, name object, header
+renaming       new name object, directory, old name object
+trash_move     trash (as "moving"), name object, directory, trash (as "normal")
+trash_restore  trash (as "restoring"), name object, directory, trash
+removal        as trash_move, but marked as removing; then data, header, and the trash's entry
+=============  ==================================================================================
+
+A process killed between any two of them leaves one of the kinds of :data:`Kind`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import struct
+import time
+from typing import Final, Literal
+
+import rados
+
+from rbdstore.drivers.rbd import objects
+
+DIRECTORY: Final = "rbd_directory"
+TRASH: Final = "rbd_trash"
+
+Kind = Literal["hollow", "alias", "trashed", "removing"]
+"""
+hollow
+    no image is left of it, or none was there yet
+alias
+    the image has another name, by which it can be opened, and which the directory has
+trashed
+    the image is in the trash already
+removing
+    the image is half removed; removing it by name goes on with that
+"""
+
+_SOURCE_REMOVING: Final = 3
+_NORMAL, _MOVING, _RESTORING = 0, 1, 3
+# Longer than a creation takes between its steps.
+_CREATION_SECONDS: Final = 0.5
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Remains:
+    """A name of which something is left."""
+
+    kind: Kind
+    by_object: str | None
+    by_directory: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrashMark:
+    """An entry of the trash: whose removal made it, and how far the move has come."""
+
+    source: int
+    state: int
+    name: str
+
+    @property
+    def half_moved(self) -> bool:
+        return self.state in (_MOVING, _RESTORING)
+
+
+def find(ioctx: rados.Ioctx, name: str) -> Remains | None:
+    """What is left of a name; None: nothing at all, or a whole image."""
+    by_object = _id_object(ioctx, name)
+    by_directory = _looked_up(ioctx, "dir_get_id", name)
+    kind = _kind(ioctx, name, by_object, by_directory)
+    return None if kind is None else Remains(kind, by_object, by_directory)
+
+
+def _kind(
+    ioctx: rados.Ioctx, name: str, by_object: str | None, by_directory: str | None
+) -> Kind | None:
+    if by_object is None and by_directory is None:
+        return "removing" if _is_being_removed(ioctx, name) else None
+    if by_object is None:
+        mark = trash_mark(ioctx, by_directory)
+        if mark is not None:
+            return "removing" if mark.source == _SOURCE_REMOVING else "trashed"
+    elif _has_header(ioctx, by_object):
+        if by_object == by_directory or _has_header(ioctx, by_directory):
+            return None
+        other = _looked_up(ioctx, "dir_get_name", by_object)
+        if other in (None, name) or _id_object(ioctx, str(other)) != by_object:
+            return None
+        return "alias"
+    return None if _has_header(ioctx, by_directory) else "hollow"
+
+
+def clear(ioctx: rados.Ioctx, name: str) -> bool:
+    """Clear a name that is hollow, an alias, or of something trashed; no image is harmed.
+
+    :returns: False when it is nothing of the kind, and nothing was done
+    """
+    found = find(ioctx, name)
+    if found is None or found.kind == "removing":
+        return False
+    if found.kind == "hollow":
+        # An image that is being created by somebody else looks the same, but not for long.
+        time.sleep(_CREATION_SECONDS)
+        if find(ioctx, name) != found:
+            return clear(ioctx, name)
+    if found.kind == "trashed":
+        finish_trash_move(ioctx, str(found.by_directory))
+        return True
+    for image_id in {found.by_object, found.by_directory} - {None, ""}:
+        _forget(ioctx, name, str(image_id))
+        if not _has_header(ioctx, image_id):
+            objects.remove(ioctx, f"rbd_object_map.{image_id}")
+    objects.remove(ioctx, f"rbd_id.{name}")
+    return True
+
+
+def is_live(ioctx: rados.Ioctx, name: str, image_id: str) -> bool:
+    """Whether an image can be opened by its name, or by another one that the directory has."""
+    other = _looked_up(ioctx, "dir_get_name", image_id)
+    return any(
+        _id_object(ioctx, candidate) == image_id for candidate in (name, other) if candidate
+    )
+
+
+def trash_mark(ioctx: rados.Ioctx, image_id: str | None) -> TrashMark | None:
+    """An image's entry in the trash."""
+    if not image_id:
+        return None
+    try:
+        _, reply = ioctx.execute(TRASH, "rbd", "trash_get", _text(image_id))
+    except rados.ObjectNotFound:
+        return None
+    return _mark(reply)
+
+
+def finish_trash_move(ioctx: rados.Ioctx, image_id: str) -> None:
+    """Put wholly into the trash an image that is half-way there, or out; it cannot be opened."""
+    mark = trash_mark(ioctx, image_id)
+    if mark is None:
+        return
+    _forget(ioctx, mark.name, image_id)
+    if not mark.half_moved:
+        return
+    arguments = _text(image_id) + struct.pack("<BB", _NORMAL, mark.state)
+    try:
+        ioctx.execute(TRASH, "rbd", "trash_state_set", arguments)
+    except rados.Error as exc:
+        # It was finished already, by somebody else.
+        if getattr(exc, "errno", None) not in (errno.ESTALE, errno.ENOENT):
+            raise
+
+
+def half_restored(ioctx: rados.Ioctx, name: str) -> str | None:
+    """The id of the image to which a killed restoration has given the name."""
+    image_id = _id_object(ioctx, name)
+    mark = trash_mark(ioctx, image_id)
+    return image_id if mark is not None and mark.state == _RESTORING else None
+
+
+def _is_being_removed(ioctx: rados.Ioctx, name: str) -> bool:
+    marks = map(_mark, objects.get_keys(ioctx, TRASH).values())
+    return any(mark.name == name and mark.source == _SOURCE_REMOVING for mark in marks)
+
+
+def _forget(ioctx: rados.Ioctx, name: str, image_id: str) -> None:
+    try:
+        ioctx.execute(DIRECTORY, "rbd", "dir_remove_image", _text(name) + _text(image_id))
+    except rados.Error as exc:
+        # The directory has nothing of it, or has the name for another image.
+        if getattr(exc, "errno", None) not in (errno.ESTALE, errno.ENOENT):
+            raise
+
+
+def _has_header(ioctx: rados.Ioctx, image_id: str | None) -> bool:
+    return bool(image_id) and objects.exists(ioctx, f"rbd_header.{image_id}")
+
+
+def _id_object(ioctx: rados.Ioctx, name: str) -> str | None:
+    content = objects.read(ioctx, f"rbd_id.{name}")
+    if content:
+        return _untext(content)
+    return "" if objects.exists(ioctx, f"rbd_id.{name}") else None
+
+
+def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
+    try:
+        _, reply = ioctx.execute(DIRECTORY, "rbd", method, _text(key))
+    except rados.ObjectNotFound:
+        return None
+    return _untext(reply)
+
+
+def _mark(data: bytes) -> TrashMark:
+    # Version, oldest compatible version, length (6 bytes); source; name; two times (8 bytes each);
+    # and, since version 2, the state.
+    source = data[6]
+    name = _untext(data[7:])
+    end = 7 + 4 + len(name.encode(errors="surrogateescape")) + 16
+    return TrashMark(source, data[end] if data[0] >= 2 else _NORMAL, name)
+
+
+def _text(text: str) -> bytes:
+    data = text.encode(errors="surrogateescape")
+    return struct.pack("<I", len(data)) + data
+
+
+def _untext(data: bytes) -> str:
+    (length,) = struct.unpack_from("<I", data)
+    return bytes(data[4 : 4 + length]).decode(errors="surrogateescape")

@@ -1,0 +1,204 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Leases: locks on names that outlive neither their holder's process nor, for long, its death.
+
+A lease is a lock on a small object in the pool, with a time limit. One thread renews all leases
+that this process holds; when the process dies or hangs they run out, and whoever comes next takes
+the object over and finds in it what the dead holder had written (:mod:`rbdstore.claims`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Iterator
+
+from oslo_log import log
+
+from rbdstore import exceptions, spec, threads
+from rbdstore.driver import Pool
+from rbdstore.undo import Undo
+
+LOG = log.getLogger(__name__)
+
+
+class Lease:
+    """A lease that this process holds."""
+
+    def __init__(self, pool: Pool, name: str, seconds: float) -> None:
+        self.pool = pool
+        self.key = spec.lease_object(name)
+        self.seconds = seconds
+        self._cookie = uuid.uuid4().hex
+        self._owner = f"{socket.gethostname()} pid {os.getpid()}"
+        # A renewal and the end exclude each other: a renewal that came after the end would lock
+        # the name for nobody.
+        self._ending = threads.threading.Lock()
+        self._ended = False
+
+    def try_acquire(self) -> bool:
+        """Take the lease if it is free."""
+        try:
+            if not self.pool.lease(self.key, self._cookie, self.seconds, self._owner):
+                return False
+            _RENEWER.add(self)
+        except BaseException:
+            # Taken or not, nobody knows.
+            with contextlib.suppress(exceptions.RbdStoreError):
+                self.give_back()
+            raise
+        return True
+
+    def renew(self) -> None:
+        """Called by the renewing thread.
+
+        :raises LeaseLost: it has run out; it is not taken again, because others may have had it
+        """
+        with self._ending:
+            if not self._ended:
+                self._renew(self.seconds)
+
+    def _renew(self, seconds: float) -> None:
+        if not self.pool.lease(self.key, self._cookie, seconds, self._owner, renew=True):
+            raise exceptions.LeaseLost(f"the lease on {self.key} ran out")
+
+    def read(self) -> bytes:
+        """What is written in the lease's object, by this holder or a dead one before."""
+        return self.pool.read_object(self.key)
+
+    def write(self, data: bytes) -> None:
+        """Write it anew.
+
+        :raises LeaseLost: this process was held up and the lease is somebody else's now
+        """
+        self.pool.write_leased(self.key, self._cookie, data)
+
+    def release(self) -> None:
+        """Remove the object, and the lease with it."""
+        self.abandon()
+        try:
+            self.pool.remove_leased(self.key, self._cookie)
+        except exceptions.LeaseLost:
+            raise
+        except exceptions.ClusterError:
+            # Removed or not, nobody knows. If it was, the lease is lost.
+            with contextlib.suppress(exceptions.LeaseLost):
+                self.pool.remove_leased(self.key, self._cookie)
+
+    def expire(self) -> None:
+        """Let go of the lease at once, but leave the object and what is written in it."""
+        self.abandon()
+        self._renew(0.001)
+
+    def give_back(self) -> None:
+        """Let go of it as if it had never been taken: what a dead holder wrote stays."""
+        if self.read():
+            self.expire()
+        else:
+            self.release()
+
+    def abandon(self) -> None:
+        """Do no more than stop renewing: for when the cluster does not answer."""
+        _RENEWER.discard(self)
+        with self._ending:
+            self._ended = True
+
+
+def acquire(pool: Pool, name: str, seconds: float, *, wait: float) -> Lease:
+    """Take the lease on ``name``, waiting ``wait`` seconds for whoever holds it.
+
+    :raises InUse: it is still held then
+    """
+    lease = Lease(pool, name, seconds)
+    deadline = time.monotonic() + wait
+    pause = 0.01
+    try:
+        while not lease.try_acquire():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                owner = pool.lease_owner(lease.key) or "somebody else"
+                raise exceptions.InUse(
+                    f"{owner} is at work on it; try again when that has ended",
+                    spec=pool.spec(name),
+                )
+            time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # nosec B311: only a jitter
+            pause = min(pause * 1.5, 0.5)
+    except BaseException:
+        lease.abandon()
+        raise
+    return lease
+
+
+@contextlib.contextmanager
+def held(pool: Pool, name: str, seconds: float) -> Iterator[None]:
+    """Hold the lease on ``name``, waiting for a holder to end, or for a dead one's time to end.
+
+    However long that is: a holder that is alive gets done, and to give up would leave behind what
+    this process was about to clear.
+    """
+    lease = acquire(pool, name, seconds, wait=math.inf)
+    with Undo() as undo:
+        undo.add(lease.release)
+        yield
+    try:
+        lease.release()
+    except exceptions.RbdStoreError as error:
+        LOG.warning("could not let go of %s: %s", lease.key, error)
+
+
+class _Renewer:
+    """The thread that renews leases; there is one while there are leases."""
+
+    def __init__(self) -> None:
+        self._reset()
+        os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        # A child process inherits no thread, and none of its parent's leases.
+        self._changed = threads.threading.Condition()
+        self._leases: set[Lease] = set()
+        self._running = False
+
+    def add(self, lease: Lease) -> None:
+        with self._changed:
+            self._leases.add(lease)
+            if not self._running:
+                self._running = True
+                threads.threading.Thread(
+                    target=self._run, name="rbdstore-leases", daemon=True
+                ).start()
+            self._changed.notify()
+
+    def discard(self, lease: Lease) -> None:
+        with self._changed:
+            self._leases.discard(lease)
+            self._changed.notify()
+
+    def _run(self) -> None:
+        due: dict[Lease, float] = {}
+        while True:
+            with self._changed:
+                now = time.monotonic()
+                due = {lease: due.get(lease, now + lease.seconds / 3) for lease in self._leases}
+                if not due:
+                    self._running = False
+                    return
+                next_lease = min(due, key=due.__getitem__)
+                if due[next_lease] > now:
+                    self._changed.wait(due[next_lease] - now)
+                    continue
+            try:
+                next_lease.renew()
+            except exceptions.LeaseLost as error:
+                LOG.warning("%s", error)
+                self.discard(next_lease)
+            except Exception as error:
+                LOG.warning("could not renew the lease on %s: %s", next_lease.key, error)
+            due[next_lease] = time.monotonic() + next_lease.seconds / 3
+
+
+_RENEWER = _Renewer()

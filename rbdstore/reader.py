@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an image as a stream, and knowing at the end that it was there all the time."""
+
+from __future__ import annotations
+
+import types
+from typing import Self
+
+from rbdstore import exceptions, transfer
+from rbdstore.driver import Image
+
+
+class Reader:
+    """The data of an image, as an iterator of bytes that closes itself.
+
+    :ivar size: how many bytes it gives in all
+    """
+
+    def __init__(self, image: Image, snap_id: int | None, offset: int, size: int) -> None:
+        """Take over ``image``, which is set to the snap ``snap_id`` (None: to none)."""
+        self.size = size
+        self._image = image
+        self._snap_id = snap_id
+        self._done = False
+        self._pieces = transfer.drain(image, offset, size)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._done:
+            raise StopIteration
+        try:
+            return next(self._pieces)
+        except StopIteration:
+            try:
+                self._check_still_there()
+            finally:
+                self.close()
+            raise
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Stop reading. Also done at the end, and when the iterator is forgotten."""
+        self._done = True
+        self._image.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _check_still_there(self) -> None:
+        image = self._image
+        try:
+            # A removal takes the data first and the image last, but before that the name.
+            if self._snap_id is None and image.pool.trash_get(image.id) is not None:
+                raise exceptions.ImageNotFound("no such image", spec=image.spec)
+            with image.pool.open(image_id=image.id) as again:
+                if self._snap_id is not None and all(
+                    snap.id != self._snap_id for snap in again.snaps()
+                ):
+                    raise exceptions.SnapshotNotFound("no such snapshot", spec=image.spec)
+        except exceptions.NotFound as error:
+            raise exceptions.Vanished(
+                "it was deleted while it was read; what was read cannot be trusted",
+                spec=image.spec,
+            ) from error

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taking back one leftover: what is only there for something else that has gone.
+
+Three kinds: an image that was being made (a draft), a snap that only carried clones,
+and a deleted image that only its clones needed. Taking back one may free the next, up the line of
+parents. Each function may be called again after it was interrupted anywhere; before it takes a
+link out of the line it tells ``remember`` what the link was the only way to, so that a caller who
+keeps a journal (:mod:`rbdstore.claims`) can go on from there.
+
+What this never does: remove a user's snapshot or a live image, or remove a snap on the strength of
+an empty list of children alone (:func:`rbdstore.lineage.still_needs`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Sequence
+
+import tenacity
+from oslo_log import log
+
+from rbdstore import exceptions, leases, lineage, records, spec
+from rbdstore.driver import Image, Parent, Pool, Snap
+
+LOG = log.getLogger(__name__)
+
+Remember = Callable[[Iterable[Parent]], None]
+
+
+def draft(pool: Pool, name: str, seconds: float, remember: Remember) -> None:
+    """Remove what is left of an image that was being made, called ``name`` until it was whole.
+
+    A dead maker's watch lasts for some 30 s, about as long as its lease did: ``seconds`` more are
+    given to it.
+
+    :raises InUse: the maker is not dead, though its lease ran out
+    """
+    try:
+        with pool.open(name) as image:
+            found = lineage.parents(image)
+            image_id = image.id
+    except exceptions.ImageNotFound:
+        # Nothing there, or no data in it: removing by name clears either.
+        with contextlib.suppress(exceptions.NotFound):
+            pool.remove(name)
+        return
+    remember(found)
+    _patient(seconds)(_remove_unwatched, pool, name)
+    records.drop(pool, image_id)
+    for parent in found:
+        unused_snap(pool, parent, seconds, remember, freed_by=image_id)
+
+
+def _remove_unwatched(pool: Pool, name: str) -> None:
+    with contextlib.suppress(exceptions.NotFound):
+        with pool.open(name) as image:
+            if watchers := image.watchers():
+                raise exceptions.InUse(spec=image.spec, watchers=watchers)
+            snaps = image.snaps()
+        _remove_snaps(pool, image.id, snaps)
+        pool.remove(name)
+
+
+def unused_snap(
+    pool: Pool, parent: Parent, seconds: float, remember: Remember, *, freed_by: str = ""
+) -> None:
+    """Remove a snap if it only carried clones and has none left; then its image, if that is due.
+
+    ``pool`` is the pool of the clone that let go of it, and ``freed_by`` that clone's id. To lack
+    the right to look at the parent, or to change it, is no error: whoever has the right does it.
+
+    :raises InUse: somebody has the parent open
+    """
+    try:
+        home = pool.cluster.open_pool(parent.pool, parent.namespace)
+        try:
+            with home.open(image_id=parent.image_id) as image:
+                snap = _snap_of(image, parent.snap)
+                if freed_by and snap is not None:
+                    records.forget_child(image, snap.id, pool, freed_by)
+                deleted = _is_deleted(image)
+                if snap is not None and not _is_unused(image, snap):
+                    return
+        except exceptions.ImageNotFound:
+            # Removed, or half removed by somebody who was killed.
+            snap, deleted = None, records.is_deleted(home, parent.image_id)
+        if snap is not None and _carries_clones(snap):
+            _remove_unused(home, parent.image_id, snap, seconds)
+        if deleted:
+            purge(home, parent.image_id, seconds, remember)
+    except exceptions.NotFound:
+        return
+    except exceptions.PermissionDenied as error:
+        LOG.debug("%s is left for a user with more rights: %s", parent.spec, error)
+
+
+def _remove_unused(pool: Pool, image_id: str, snap: Snap, seconds: float) -> None:
+    with (
+        # One at a time: librbd may abort a process that closes an image while another one asks
+        # it to remove a snapshot.
+        leases.held(pool, spec.reclaim_lease(image_id), seconds),
+        pool.open(image_id=image_id, read_only=False) as image,
+    ):
+        for current in image.snaps():
+            if current.id == snap.id and _is_unused(image, current):
+                _remove_snap(image, current)
+
+
+def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list[str]:
+    """Remove a deleted image once nothing needs it; then what it was the last to need.
+
+    Deleted is an image in the trash that this library marked, and one whose name says so. Of any
+    other nothing is touched. One that a user made a snapshot of in the moment it was deleted gets
+    its name back.
+
+    :return: the names of such snapshots
+    :raises InUse: somebody has it open
+    """
+    found: list[Parent] = []
+    with leases.held(pool, spec.reclaim_lease(image_id), seconds):
+        entry = pool.trash_get(image_id)
+        if entry is not None and not records.is_deleted(pool, image_id):
+            return []
+        try:
+            with pool.open(image_id=image_id) as image:
+                if entry is None and not image.name.endswith(spec.DELETED_SUFFIX):
+                    records.unmark_deleted(pool, image_id)
+                    return []
+                found = lineage.parents(image)
+                remember(found)
+                snaps = image.snaps()
+                users = [snap.name for snap in snaps if _is_users(snap)]
+                free = [snap for snap in snaps if not _is_users(snap) and _is_unused(image, snap)]
+            if users:
+                if entry is not None:
+                    try:
+                        pool.trash_restore(image_id, entry.name)
+                    except exceptions.Duplicate as error:
+                        LOG.warning(
+                            "%s stays in the trash, for its snapshots: %s", image_id, error
+                        )
+                    records.unmark_deleted(pool, image_id)
+                return users
+            if not _remove_snaps(pool, image_id, free) or len(free) < len(snaps):
+                return []
+            if entry is None:
+                records.mark_deleted(pool, image_id, image.name)
+                pool.trash_move(image.name)
+        except exceptions.ImageNotFound:
+            # Gone, or half removed by somebody who was killed: its parents are in a journal.
+            pass
+        with contextlib.suppress(exceptions.NotFound):
+            _patient(seconds)(pool.trash_remove, image_id)
+    records.drop(pool, image_id)
+    for parent in found:
+        unused_snap(pool, parent, seconds, remember, freed_by=image_id)
+    return []
+
+
+def _patient(seconds: float) -> tenacity.Retrying:
+    """Try again for ``seconds`` while somebody has it open.
+
+    That is how long a dead client's watch lasts; and one who was about to clone it lets go soon.
+    """
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(exceptions.InUse),
+        stop=tenacity.stop_after_delay(seconds),
+        wait=tenacity.wait_fixed(0.2),
+        reraise=True,
+    )
+
+
+def _snap_of(image: Image, name: str) -> Snap | None:
+    """The snap that a clone knew as ``name``, under whatever name it has been hidden since."""
+    snaps = image.snaps()
+    named = [snap for snap in snaps if snap.name == name]
+    # Nobody clones from a hidden one any more, so any that is unused may go.
+    hidden = (
+        snap
+        for snap in snaps
+        if snap.name.startswith(spec.DELETED_SNAP_PREFIX) and _is_unused(image, snap)
+    )
+    return named[0] if named else next(hidden, None)
+
+
+def _is_users(snap: Snap) -> bool:
+    return not snap.trashed and spec.is_users_snap(snap.name)
+
+
+def _carries_clones(snap: Snap) -> bool:
+    return snap.trashed or spec.is_reserved_snap(snap.name)
+
+
+def _is_deleted(image: Image) -> bool:
+    if image.name.endswith(spec.DELETED_SUFFIX):
+        return True
+    pool = image.pool
+    return records.is_deleted(pool, image.id) and pool.trash_get(image.id) is not None
+
+
+def _is_unused(image: Image, snap: Snap) -> bool:
+    if image.children(snap.id):
+        return False
+    for child in records.children(image, snap.id):
+        if lineage.still_needs(image.pool.cluster, child, image.id, snap.name):
+            LOG.warning(
+                "%s@%s is kept: %s is half flattened and still needs it; flatten that again",
+                image.spec,
+                snap.name,
+                child.spec,
+            )
+            return False
+    return True
+
+
+def _remove_snaps(pool: Pool, image_id: str, snaps: Sequence[Snap]) -> bool:
+    """Whether all of them are gone."""
+    if not snaps:
+        return True
+    with pool.open(image_id=image_id, read_only=False) as image:
+        return all(_remove_snap(image, snap) for snap in snaps)
+
+
+def _remove_snap(image: Image, snap: Snap) -> bool:
+    """Whether it is gone: not if it was cloned from in this very moment."""
+    try:
+        if snap.protected:
+            image.unprotect_snap(snap.name)
+        image.remove_snap(snap.id)
+    except exceptions.NotFound:
+        pass
+    except exceptions.InUse as error:
+        if not error.children:
+            raise
+        return False
+    return True

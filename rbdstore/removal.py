@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Removing an image's name without harm to its neighbours, and the image with it once it may go.
+
+Taking the name away is one atomic step, and it is the deletion: all checks come before it. What
+follows, now or when the last clone goes, is :func:`rbdstore.reclaim.purge`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rbdstore import claims, exceptions, lineage, records, spec
+from rbdstore.driver import Image
+
+_POLL_SECONDS = 0.25
+
+
+def check_unwatched(image: Image, wait: float) -> None:
+    """See that nobody has ``image`` open for writing, giving them ``wait`` seconds to end.
+
+    A client that crashed looks alive for some 30 s more.
+
+    :param image: opened read-only
+    :raises InUse: somebody has
+    """
+    deadline = time.monotonic() + wait
+    while watchers := image.watchers():
+        if time.monotonic() >= deadline:
+            raise exceptions.InUse(spec=image.spec, watchers=watchers)
+        time.sleep(_POLL_SECONDS)
+
+
+def check_no_snaps(image: Image, is_ours: Callable[[str], bool]) -> None:
+    """See that ``image`` has no snapshots but those of which ``is_ours(name)`` holds.
+
+    :raises InUse: it has; the error names them
+    """
+    users = [snap.name for snap in image.snaps() if not snap.trashed and not is_ours(snap.name)]
+    if users:
+        raise exceptions.InUse(spec=image.spec, snapshots=users)
+
+
+def take_name_away(claim: claims.Claim, image: Image, clones: lineage.Clones) -> None:
+    """Delete ``image``, on whose name ``claim`` is: at once, or when its clones have gone.
+
+    It goes to the trash, marked as ours. Under clone format 1 one with clones gets the name that
+    Cinder gives such a volume instead, so that a stock Cinder understands it.
+
+    :raises InUse: a snapshot of it was made in this very moment; it has its name again
+    """
+    pool, name = claim.pool, claim.name
+    claim.note_deletion(image.id, lineage.parents(image))
+    image.close()
+    if clones and pool.cluster.clone_format == 1:
+        try:
+            pool.rename(name, spec.deleted_name(name))
+        except exceptions.Duplicate:
+            # An earlier volume of the same name is still needed as well.
+            pool.rename(name, spec.deleted_name(name, claim.image_id))
+    else:
+        records.mark_deleted(pool, image.id, name)
+        pool.trash_move(name)
+        if pool.trash_get(image.id) is None:
+            raise exceptions.ClusterError(
+                "another client gave the name to another image at the same moment, and that one "
+                f"went to the trash: `rbd trash ls {pool.name}` shows it, `rbd trash restore` "
+                "brings it back",
+                spec=pool.spec(name),
+            )
+    # Also where there are clones: the last of them may have gone since they were listed.
+    claim.purge()
+
+
+def clear_debris(claim: claims.Claim) -> bool:
+    """Clear a name that cannot be opened, if nothing is left behind it; whether it was taken.
+
+    :raises ClusterError: there is an image, which may hold data, but it cannot be opened
+    """
+    pool, name = claim.pool, claim.name
+    if pool.clear_debris(name):
+        return True
+    if name in pool.list_images():
+        raise exceptions.ClusterError(
+            "it is there but cannot be opened, so its parent is missing; nothing was changed",
+            spec=pool.spec(name),
+        )
+    return False

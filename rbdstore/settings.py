@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A backend's settings, as plain values: what the services need to know of the configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Settings:
+    """One backend's settings. Sizes are bytes, times are seconds.
+
+    :ivar chunk_size: the size of a new image's objects, a power of two; None: the service's own
+    :ivar max_clone_depth: 0 or less makes every ``create_cloned_volume`` a full copy
+    :ivar lease_seconds: how long a name stays locked after its holder has died
+    """
+
+    pool: str = "rbd"
+    namespace: str = ""
+    chunk_size: int | None = None
+    max_clone_depth: int = 5
+    flatten_volume_from_snapshot: bool = False
+    flatten_target: Literal["source", "destination"] = "source"
+    flatten_mode: Literal["inline", "task"] = "inline"
+    concurrent_flatten_operations: int = 3
+    lease_seconds: float = 30.0
+
+    def object_order(self, default_chunk_size: int) -> int:
+        """The base-2 logarithm of a new image's object size."""
+        return (self.chunk_size or default_chunk_size).bit_length() - 1

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the seam's methods return: plain values, as they were when they were looked at."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from rbdstore.spec import ImageSpec
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PoolStats:
+    """What a pool holds, in bytes and counts.
+
+    ``total`` is what could be stored if the pool were empty, within its quota; ``free`` what can
+    be stored now; ``provisioned`` what its images may grow to.
+    """
+
+    total: int
+    free: int
+    used: int
+    provisioned: int
+    images: int
+    snapshots: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TrashEntry:
+    """An image in the trash, with the name it had."""
+
+    image_id: str
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snap:
+    """A snap of an image. A ``trashed`` one was removed while it had children."""
+
+    id: int
+    name: str
+    size: int
+    protected: bool = False
+    trashed: bool = False
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Parent:
+    """The snap that an image, or one of its snaps, was cloned from."""
+
+    pool: str
+    namespace: str
+    image: str
+    image_id: str
+    snap: str
+
+    @property
+    def spec(self) -> ImageSpec:
+        return ImageSpec(self.pool, self.image, self.snap, self.namespace)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Child:
+    """An image that was cloned from a snap."""
+
+    pool: str
+    namespace: str
+    image: str
+    image_id: str
+    trashed: bool = False
+
+    @property
+    def spec(self) -> ImageSpec:
+        return ImageSpec(self.pool, self.image, namespace=self.namespace)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Extent:
+    """A stretch of an image: written, or (``exists`` false) a hole that reads as zeros."""
+
+    offset: int
+    length: int
+    exists: bool

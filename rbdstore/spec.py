@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names: of images in the cluster, of locations, and of everything this library writes.
+
+Every name that is found on disk is made here, so that this file is the whole list of them.
+
+===============================  ==================================================================
+``<image id>``                   a Glance image; its snapshot ``snap`` is what gets cloned
+``<name>.<random>.partial``      an image, volume or disk being made; renamed when it is whole
+``<name>.deleted``               a deleted volume that clones still need (clone format 1, Cinder's)
+``<volume>.clone_snap``          snapshot a volume was cloned from (clone format 1, Cinder's)
+``rbdstore.clone.<random>``      snapshot volumes were cloned from (clone format 2)
+``rbdstore.deleted.<snap id>``   a user's deleted snapshot that clones still need
+``rbdstore.lease.<name>``        object: who makes, renames or deletes that name, and how far
+``rbdstore.image.<image id>``    object: what was cloned from that image, and if it is deleted
+===============================  ==================================================================
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import unicodedata
+import urllib.parse
+import uuid
+from typing import Final, Self
+
+from rbdstore import exceptions
+
+IMAGE_SNAP: Final = "snap"
+PARTIAL_SUFFIX: Final = ".partial"
+DELETED_SUFFIX: Final = ".deleted"
+CLONE_SNAP_SUFFIX: Final = ".clone_snap"
+RESERVED_PREFIX: Final = "rbdstore."
+CLONE_SNAP_PREFIX: Final = RESERVED_PREFIX + "clone."
+DELETED_SNAP_PREFIX: Final = RESERVED_PREFIX + "deleted."
+LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
+RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
+BACKUP_SNAP: Final = re.compile(r"backup\.[^/@]+\.snap\.\d+(\.\d+)?\Z")
+
+# librbd keeps a name inside the names of RADOS objects; this leaves room for every affix above
+# below the 255 bytes of a file name.
+MAX_NAME_BYTES: Final = 220
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageSpec:
+    """Where an image or a snapshot is, written the way the ``rbd`` command reads it."""
+
+    pool: str
+    image: str
+    snap: str | None = None
+    namespace: str = ""
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.pool, self.namespace, self.image) if part]
+        return "/".join(parts) + (f"@{self.snap}" if self.snap else "")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Location:
+    """What a Glance image's ``rbd://`` location says.
+
+    The full form is ``rbd://<fsid>/<pool>/<image>/<snapshot>``, each part percent-encoded. The old
+    form ``rbd://<image>`` has neither cluster, pool nor snapshot: these are None then.
+    """
+
+    image: str
+    fsid: str | None = None
+    pool: str | None = None
+    snap: str | None = None
+
+    @classmethod
+    def parse(cls, uri: object) -> Self:
+        """Read a location.
+
+        :raises InvalidLocation: for any other scheme or shape
+        """
+        if not isinstance(uri, str):
+            raise exceptions.InvalidLocation(f"a location is text, not {type(uri).__name__}")
+        if not uri.startswith("rbd://"):
+            raise exceptions.InvalidLocation(f"{uri!r} is not an rbd:// location")
+        try:
+            parts = [
+                urllib.parse.unquote(part, errors="strict")
+                for part in uri.removeprefix("rbd://").split("/")
+            ]
+        except UnicodeDecodeError:
+            raise exceptions.InvalidLocation(f"{uri!r} is not UTF-8 when unquoted") from None
+        if len(parts) not in (1, 4):
+            raise exceptions.InvalidLocation(
+                f"{uri!r} has {len(parts)} parts; rbd://<fsid>/<pool>/<image>/<snapshot> has four"
+            )
+        try:
+            for part in parts:
+                check_name(part)
+        except exceptions.InvalidName as error:
+            raise exceptions.InvalidLocation(f"{uri!r}: {error}") from None
+        if len(parts) == 1:
+            return cls(parts[0])
+        fsid, pool, image, snap = parts
+        return cls(image, fsid, pool, snap)
+
+    @property
+    def uri(self) -> str:
+        if self.fsid is None or self.pool is None or self.snap is None:
+            return "rbd://" + urllib.parse.quote(self.image, safe="")
+        parts = (self.fsid, self.pool, self.image, self.snap)
+        return "rbd://" + "/".join(urllib.parse.quote(part, safe="") for part in parts)
+
+
+def check_name(name: object) -> str:
+    """See that ``name`` can be addressed by librbd and by the ``rbd`` command.
+
+    :raises InvalidName: otherwise
+    """
+    if not isinstance(name, str):
+        raise exceptions.InvalidName(f"a name is text, not {type(name).__name__}")
+    if not name.strip():
+        raise exceptions.InvalidName("a name cannot be empty or blank")
+    if name in (".", ".."):
+        raise exceptions.InvalidName(f"{name!r} is no name")
+    if name != name.strip():
+        raise exceptions.InvalidName(f"{name!r} begins or ends with a space")
+    if "/" in name or "@" in name:
+        raise exceptions.InvalidName(
+            f"{name!r} contains '/' or '@', which separate pool, image and snapshot"
+        )
+    # Cc: control characters, Cs: lone surrogates, Zl and Zp: line and paragraph separators.
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
+        raise exceptions.InvalidName(f"{name!r} contains control characters")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        raise exceptions.InvalidName(
+            f"{name[:40]!r}... is {len(name.encode())} bytes long; the limit is {MAX_NAME_BYTES}"
+        )
+    return name
+
+
+def check_new_name(name: object) -> str:
+    """See that a caller may create, rename to, or delete something called ``name``.
+
+    :raises InvalidName: also for names that mean something to this library or to Cinder
+    """
+    checked = check_name(name)
+    if checked.endswith((PARTIAL_SUFFIX, DELETED_SUFFIX)) or checked.startswith(RESERVED_PREFIX):
+        raise exceptions.InvalidName(
+            f"{checked!r} is reserved: names ending in {PARTIAL_SUFFIX} or {DELETED_SUFFIX}, "
+            f"or beginning with {RESERVED_PREFIX}, belong to unfinished or deleted things"
+        )
+    return checked
+
+
+def check_snapshot_name(name: object) -> str:
+    """See that a caller may create or delete a snapshot called ``name``.
+
+    :raises InvalidName: also for the names of snapshots that carry clones
+    """
+    checked = check_name(name)
+    if is_reserved_snap(checked):
+        raise exceptions.InvalidName(
+            f"{checked!r} is reserved: snapshots beginning with {RESERVED_PREFIX} or ending in "
+            f"{CLONE_SNAP_SUFFIX} carry clones and go with the last of them"
+        )
+    return checked
+
+
+def draft_name(name: str) -> str:
+    """A fresh name under which ``name`` is made until it is whole.
+
+    No two makers use the same: one that was held up for longer than its lease lasts, and then
+    goes on, must not touch what its successor is making.
+    """
+    return f"{name}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}"
+
+
+def is_draft(name: object) -> bool:
+    """Whether ``name`` is one that an image is made under."""
+    return isinstance(name, str) and name.endswith(PARTIAL_SUFFIX)
+
+
+def is_unfinished_or_deleted(name: str) -> bool:
+    """Whether an image of this name is nothing that a user has."""
+    return name.endswith((PARTIAL_SUFFIX, DELETED_SUFFIX))
+
+
+def deleted_name(name: str, image_id: str | None = None) -> str:
+    """The name of a deleted volume that clones need; with its id where the plain one is taken."""
+    return f"{name}.{image_id}{DELETED_SUFFIX}" if image_id else name + DELETED_SUFFIX
+
+
+def lease_object(name: str) -> str:
+    """The object that whoever makes, renames or deletes ``name`` holds a lease on."""
+    return LEASE_PREFIX + name
+
+
+def reclaim_lease(image_id: str) -> str:
+    """The name of the lease that whoever takes back a deleted image holds.
+
+    No image's name has a slash in it, nor an ``@``.
+    """
+    return f"id/{image_id}"
+
+
+def snapshot_lease(volume: str, snapshot: str) -> str:
+    """The name of the lease that whoever makes or deletes a snapshot holds."""
+    return f"{volume}@{snapshot}"
+
+
+def flatten_lease(image_id: str) -> str:
+    """The name of the lease that whoever flattens an image holds."""
+    return f"flatten/{image_id}"
+
+
+def record_object(image_id: str) -> str:
+    """The object that says what was cloned from an image, and whether it is deleted."""
+    return RECORD_PREFIX + image_id
+
+
+def new_clone_snap() -> str:
+    """A fresh snapshot to clone volumes from, clone format 2."""
+    return CLONE_SNAP_PREFIX + uuid.uuid4().hex
+
+
+def clone_snap_v1(volume: str) -> str:
+    """The snapshot that ``volume`` is cloned from, clone format 1."""
+    return volume + CLONE_SNAP_SUFFIX
+
+
+def deleted_snap(snap_id: int) -> str:
+    """The name of a user's deleted snapshot that clones still need."""
+    return f"{DELETED_SNAP_PREFIX}{snap_id}"
+
+
+def is_reserved_snap(snap: str) -> bool:
+    """Whether a snapshot carries clones only, so that it goes with the last of them."""
+    return snap.startswith(RESERVED_PREFIX) or snap.endswith(CLONE_SNAP_SUFFIX)
+
+
+def is_users_snap(snap: str) -> bool:
+    """Whether a snapshot is a user's, so that it is never removed but by its name."""
+    return not (is_reserved_snap(snap) or is_backup_snap(snap) or snap == IMAGE_SNAP)
+
+
+def is_backup_snap(snap: str) -> bool:
+    """Whether a snapshot was left on a volume by a backup of it."""
+    return BACKUP_SNAP.match(snap) is not None

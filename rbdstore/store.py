@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A store: the services over one pool of one cluster."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from typing import Self, TypeVar
+
+from rbdstore import exceptions, images, threads, volumes
+from rbdstore.driver import Cluster, Pool
+from rbdstore.settings import Settings
+
+T = TypeVar("T")
+
+
+class Store:
+    """What a backend's section describes. May be used by several threads.
+
+    Nothing is opened before the first use. Close it, or use it in a ``with`` statement.
+    """
+
+    def __init__(self, cluster: Cluster, settings: Settings) -> None:
+        """Put the services over ``cluster``, which the store closes with itself."""
+        self._cluster = cluster
+        self._settings = settings
+        self._lock = threads.threading.RLock()
+        self._closed = False
+        self._pool: Pool | None = None
+        self._images: images.ImageStore | None = None
+        self._volumes: volumes.VolumeStore | None = None
+
+    @property
+    def images(self) -> images.ImageStore:
+        """Whole disks, written once, read and cloned many times: Glance's work."""
+        with self._lock:
+            if self._images is None or self._closed:
+                self._images = self._service(images.ImageStore)
+            return self._images
+
+    @property
+    def volumes(self) -> volumes.VolumeStore:
+        """Disks that are written, snapshot, cloned and extended: Cinder's work."""
+        with self._lock:
+            if self._volumes is None or self._closed:
+                self._volumes = self._service(volumes.VolumeStore)
+            return self._volumes
+
+    def _service(self, kind: Callable[[Pool, Settings], T]) -> T:
+        if self._closed:
+            raise exceptions.RbdStoreError("this store is closed")
+        if self._pool is None:
+            self._pool = self._cluster.open_pool(self._settings.pool, self._settings.namespace)
+        return kind(self._pool, self._settings)
+
+    def close(self) -> None:
+        """Let go of the pool and the cluster. Once closed it stays closed."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            pool, self._pool = self._pool, None
+        try:
+            if pool is not None:
+                pool.close()
+        finally:
+            self._cluster.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,415 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes: Cinder's work. Disks that are written all the time, with snapshots and clones."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from oslo_log import log
+from oslo_utils import units
+
+from rbdstore import (
+    claims,
+    cloning,
+    drafts,
+    exceptions,
+    leases,
+    lineage,
+    removal,
+    sizes,
+    spec,
+)
+from rbdstore.driver import Image, Pool, PoolStats, Progress, Snap, find_snap
+from rbdstore.settings import Settings
+from rbdstore.undo import Undo
+
+LOG = log.getLogger(__name__)
+
+CHUNK_SIZE = 4 * units.Mi
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Volume:
+    """A volume, as it was when it was looked at.
+
+    :ivar size: in bytes
+    :ivar parent: the snapshot it shares data with, if it is a clone
+    :ivar depth: how many parents it has above it
+    :ivar snapshots: the names of the user's snapshots, oldest first
+    """
+
+    name: str
+    size: int
+    parent: spec.ImageSpec | None
+    depth: int
+    snapshots: tuple[str, ...]
+
+
+class VolumeStore:
+    """The volumes of one pool."""
+
+    def __init__(self, pool: Pool, settings: Settings) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._cloner = cloning.Cloner(settings)
+
+    # Looking
+
+    def get(self, name: str) -> Volume:
+        """:raises ImageNotFound:"""
+        spec.check_name(name)
+        return self._look(name, {})
+
+    def _look(self, name: str, depths: lineage.Depths) -> Volume:
+        with self._pool.open(name) as image:
+            parent = image.parent()
+            return Volume(
+                name,
+                image.size(),
+                parent.spec if parent else None,
+                lineage.depth(image, depths),
+                tuple(snap.name for snap in image.snaps() if _is_users(snap)),
+            )
+
+    def list(self) -> Sequence[Volume]:
+        """All volumes, sorted by name; what is being made or deleted is none."""
+        found = []
+        depths: lineage.Depths = {}
+        for name in sorted(self._pool.list_images()):
+            if not spec.is_unfinished_or_deleted(name):
+                with contextlib.suppress(exceptions.ImageNotFound):
+                    found.append(self._look(name, depths))
+        return found
+
+    def stats(self) -> PoolStats:
+        """What the pool holds, at a cost that does not grow with the number of volumes."""
+        return self._pool.stats()
+
+    # One volume
+
+    def create(self, name: str, size: int) -> Volume:
+        """Make an empty volume of ``size`` bytes.
+
+        :raises Duplicate: the name is taken
+        """
+        sizes.check_size(size)
+        order = self._settings.object_order(CHUNK_SIZE)
+        with self._claim(name, ["create", size], "make") as claim:
+            if not claim.adopted:
+                claim.check_free()
+                claim.note(image_id=claims.ANY)
+                try:
+                    self._pool.create(name, size, order=order)
+                except exceptions.Duplicate:
+                    claim.note(image_id="")
+                    raise
+            # Looked at while the claim is held, here and below: were this to fail after, what
+            # would let the call be repeated would be gone.
+            volume = self.get(name)
+            if volume.size != size:
+                raise exceptions.Duplicate("the name is taken", spec=self._pool.spec(name))
+        LOG.info("created %s, %d bytes", self._pool.spec(name), size)
+        return volume
+
+    def extend(self, name: str, size: int) -> Volume:
+        """Make a volume larger.
+
+        :raises InvalidSize: it is larger than that already
+        """
+        spec.check_name(name)
+        sizes.check_size(size)
+        with self._pool.open(name, read_only=False) as image:
+            image.resize(size)
+        LOG.info("extended %s to %d bytes", self._pool.spec(name), size)
+        return self.get(name)
+
+    def rename(self, name: str, new_name: str) -> Volume:
+        """Give a volume another name.
+
+        :raises Duplicate: ``new_name`` is taken
+        """
+        spec.check_new_name(name)
+        spec.check_new_name(new_name)
+        request = ["rename", name, new_name]
+        effects: dict[str, claims.Effect] = {name: "give_up", new_name: "make"}
+        with contextlib.ExitStack() as stack:
+            # In one order everywhere, so that two who swap names do not wait for each other.
+            held = {
+                each: stack.enter_context(self._claim(each, request, effects[each]))
+                for each in sorted(effects)
+            }
+            if not (held[new_name].adopted or held[name].adopted):
+                with self._pool.open(name) as image:
+                    image_id = image.id
+                held[new_name].check_free()
+                for claim in held.values():
+                    claim.note(image_id=image_id)
+                held[new_name].give_name(name)
+            volume = self.get(new_name)
+        LOG.info("renamed %s to %s", self._pool.spec(name), new_name)
+        return volume
+
+    def delete(self, name: str, *, wait: float = 0) -> None:
+        """Delete a volume. One that is not there is no error.
+
+        A volume that others were cloned from goes to the trash, and is removed with the last of
+        these. One that was cloned lets go of its parent.
+
+        :param wait: how many seconds to wait for clients that have it open for writing; one that
+            crashed looks alive for some 30 s
+        :raises InUse: it has snapshots, or is open for writing; the error names them
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        """
+        with self._claim(name, ["delete"], "remove") as claim:
+            try:
+                with self._pool.open(name) as image:
+                    removal.check_no_snaps(image, _is_ours)
+                    removal.check_unwatched(image, wait)
+                # Anew, because whoever had it open may have made snapshots and clones.
+                image = self._pool.open(name)
+            except exceptions.ImageNotFound:
+                removal.clear_debris(claim)
+                return
+            with image:
+                removal.check_no_snaps(image, _is_ours)
+                clones = lineage.children(image)
+                removal.check_unwatched(image, 0)
+                removal.take_name_away(claim, image, clones)
+        LOG.info("deleted %s", self._pool.spec(name))
+
+    def flatten(self, name: str, *, progress: Progress | None = None) -> Volume:
+        """Make a volume independent of its parent, while it stays in use.
+
+        A parent that was only kept for it is removed.
+        """
+        with self._claim(name, ["flatten"], "none") as claim:
+            self._cloner.flatten(claim, name, progress=progress)
+            volume = self.get(name)
+        LOG.info("flattened %s", self._pool.spec(name))
+        return volume
+
+    # Snapshots
+
+    def create_snapshot(self, volume: str, snapshot: str) -> None:
+        """Snapshot a volume, in use or not.
+
+        :raises Duplicate: the volume has one of that name
+        """
+        spec.check_name(volume)
+        spec.check_snapshot_name(snapshot)
+        with (
+            self._snapshot_lease(volume, snapshot),
+            self._pool.open(volume, read_only=False) as image,
+            Undo() as undo,
+        ):
+            if any(snap.name == snapshot for snap in image.snaps()):
+                raise exceptions.Duplicate(
+                    "the volume has such a snapshot", spec=self._pool.spec(volume, snapshot)
+                )
+            # Before the step, because one that reports a failure may have been done.
+            undo.add(_remove_snapshot, image, snapshot)
+            image.create_snap(snapshot)
+            image.protect_snap(snapshot)
+        LOG.info("created %s", self._pool.spec(volume, snapshot))
+
+    def delete_snapshot(self, volume: str, snapshot: str) -> None:
+        """Delete a snapshot. One that is not there, or whose volume is not, is no error.
+
+        One that volumes were cloned from is hidden, and is removed with the last of these.
+
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        """
+        spec.check_name(volume)
+        spec.check_snapshot_name(snapshot)
+        with claims.Claim(
+            self._pool,
+            spec.snapshot_lease(volume, snapshot),
+            ["delete_snapshot"],
+            self._settings.lease_seconds,
+            effect="none",
+        ) as claim:
+            try:
+                image = self._pool.open(volume, read_only=False)
+            except exceptions.ImageNotFound:
+                return
+            with image:
+                try:
+                    snap = find_snap(image, snapshot)
+                except exceptions.SnapshotNotFound:
+                    return
+                with self._pool.open(image_id=image.id) as seen:
+                    seen.set_snap(snap.id)
+                    parent = seen.parent()
+                if parent is not None and parent != image.parent():
+                    # An image without deep-flatten: its snapshot alone kept the parent.
+                    claim.note(parents=[parent])
+                try:
+                    _remove_snapshot(image, snapshot)
+                except exceptions.InUse:
+                    hidden = spec.deleted_snap(snap.id)
+                    claim.note(parents=[lineage.link(image, hidden)])
+                    image.rename_snap(snapshot, hidden)
+            # The last clone may have gone while this one's parent was being hidden.
+            claim.take_back_unused()
+        LOG.info("deleted %s", self._pool.spec(volume, snapshot))
+
+    def revert_to_snapshot(self, volume: str, snapshot: str) -> Volume:
+        """Make a volume what it was when it was snapshotted, its size included.
+
+        :raises SnapshotNotFound:
+        :raises InUse: it is open for writing; whoever writes there would not notice
+        """
+        spec.check_name(volume)
+        spec.check_snapshot_name(snapshot)
+        with self._pool.open(volume) as image:
+            find_snap(image, snapshot)
+            removal.check_unwatched(image, 0)
+        with self._pool.open(volume, read_only=False) as image:
+            image.rollback(snapshot)
+        LOG.info("reverted %s to %s", self._pool.spec(volume), snapshot)
+        return self.get(volume)
+
+    # Volumes from other things
+
+    def clone(
+        self, name: str, uri: str, size: int | None = None, *, disk_format: str = "raw"
+    ) -> Volume:
+        """Make a volume from an image, copy-on-write.
+
+        :param uri: the image's location, in any pool of this cluster
+        :param size: in bytes; None: the image's
+        :param disk_format: the image's; only ``raw`` can be cloned
+        :raises NotCloneable: another cluster, another format, a location without a snapshot
+        :raises InvalidSize: smaller than the image
+        :raises Duplicate, ImageNotFound, SnapshotNotFound, InvalidLocation:
+        """
+        location = spec.Location.parse(uri)
+        if disk_format != "raw":
+            raise exceptions.NotCloneable(f"{uri} is {disk_format}; only raw can be cloned")
+        if location.fsid is None or location.pool is None or location.snap is None:
+            raise exceptions.NotCloneable(f"{uri} names no snapshot to clone from")
+        if location.fsid != self._pool.cluster.fsid:
+            raise exceptions.NotCloneable(
+                f"{uri} is in cluster {location.fsid}, not in {self._pool.cluster.fsid}"
+            )
+        pool = self._pool
+        if location.pool != pool.name:
+            # Glance's locations name no namespace: images are in the default one.
+            pool = pool.cluster.open_pool(location.pool)
+        with self._draft(name, ["clone", uri, size]) as draft:
+            if not draft.adopted:
+                with pool.open(location.image) as image:
+                    snap = find_snap(image, location.snap)
+                    cloning.check_fits(image, snap, size)
+                    draft.check_free()
+                    draft.clone(image, snap, size)
+                draft.publish()
+            made = self.get(name)
+        LOG.info("cloned %s from %s", self._pool.spec(name), uri)
+        return made
+
+    def create_from_snapshot(
+        self, name: str, volume: str, snapshot: str, size: int | None = None
+    ) -> Volume:
+        """Make a volume from a snapshot, copy-on-write, or independent of it where the backend's
+        ``rbd_flatten_volume_from_snapshot`` says so.
+
+        :param size: in bytes; None: the snapshot's
+        :raises InvalidSize: smaller than the snapshot
+        :raises Duplicate, ImageNotFound, SnapshotNotFound:
+        """
+        spec.check_name(volume)
+        spec.check_snapshot_name(snapshot)
+        request = ["create_from_snapshot", volume, snapshot, size]
+        with self._draft(name, request) as draft:
+            if not draft.adopted:
+                with self._pool.open(volume, read_only=False) as source:
+                    snap = find_snap(source, snapshot)
+                    cloning.check_fits(source, snap, size)
+                    draft.check_free()
+                    self._cloner.clone_snapshot(draft, source, snap, size)
+                if self._settings.flatten_volume_from_snapshot:
+                    self._cloner.flatten(draft, draft.draft)
+                draft.publish()
+            made = self.get(name)
+        LOG.info("created %s from %s", self._pool.spec(name), self._pool.spec(volume, snapshot))
+        return made
+
+    def create_cloned_volume(self, name: str, source: str, size: int | None = None) -> Volume:
+        """Make a volume from another, in use or not, as it is now.
+
+        At ``rbd_max_clone_depth`` the source is flattened first, or the new volume after
+        (``rbd_flatten_target``); with a limit of 0 or less the new volume is a full copy.
+
+        :param size: in bytes; None: the source's
+        :raises InvalidSize: smaller than the source
+        :raises Duplicate, ImageNotFound:
+        """
+        return self.create_cloned_volumes([name], source, size)[0]
+
+    def create_cloned_volumes(
+        self, names: Iterable[str], source: str, size: int | None = None
+    ) -> Sequence[Volume]:
+        """Make many volumes from one, all from the same moment of it.
+
+        They share one snapshot, which costs a lot more than a clone. When it fails, those that
+        were finished stay; the same call again makes the others.
+
+        :raises: as :meth:`create_cloned_volume`, and :class:`InvalidName` for a name given twice
+        """
+        if isinstance(names, str):
+            raise exceptions.InvalidName(
+                f"{names!r} is one name; create_cloned_volumes takes many"
+            )
+        names = [spec.check_new_name(name) for name in names]
+        spec.check_name(source)
+        if len(set(names)) != len(names):
+            raise exceptions.InvalidName(f"a name was given twice: {names}")
+        with contextlib.ExitStack() as stack:
+            request = ["create_cloned_volume", source, size]
+            # In one order everywhere, so that two callers do not wait for each other.
+            made = [stack.enter_context(self._draft(name, request)) for name in sorted(names)]
+            self._cloner.clone_volume([d for d in made if not d.adopted], source, size)
+            volumes = [self.get(name) for name in names]
+        LOG.info("created %d clones of %s", len(names), self._pool.spec(source))
+        return volumes
+
+    # Inside
+
+    def _claim(self, name: str, request: Iterable[Any], effect: claims.Effect) -> claims.Claim:
+        spec.check_new_name(name)
+        seconds = self._settings.lease_seconds
+        return claims.Claim(self._pool, name, request, seconds, effect=effect)
+
+    def _snapshot_lease(
+        self, volume: str, snapshot: str
+    ) -> contextlib.AbstractContextManager[None]:
+        name = spec.snapshot_lease(volume, snapshot)
+        return leases.held(self._pool, name, self._settings.lease_seconds)
+
+    def _draft(self, name: str, request: Iterable[Any]) -> drafts.Draft:
+        spec.check_new_name(name)
+        seconds = self._settings.lease_seconds
+        return drafts.Draft(self._pool, name, request, seconds, effect="make")
+
+
+def _remove_snapshot(image: Image, snapshot: str) -> None:
+    """:raises InUse: it has clones; it is as it was"""
+    snap = find_snap(image, snapshot)
+    if clones := image.children(snap.id):
+        raise exceptions.InUse(
+            spec=image.pool.spec(image.name, snapshot), children=[child.spec for child in clones]
+        )
+    image.unprotect_snap(snapshot)
+    image.remove_snap(snap.id)
+
+
+def _is_users(snap: Snap) -> bool:
+    return not snap.trashed and not _is_ours(snap.name)
+
+
+def _is_ours(snap: str) -> bool:
+    return spec.is_reserved_snap(snap) or spec.is_backup_snap(snap)

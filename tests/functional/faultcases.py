@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every operation that takes several steps, and a place to carry it out in.
+
+A :class:`Case` says what is there before, and what is done. Both are carried out in a
+:class:`World`: a pool of images and one of volumes, seen through drivers that can be made to fail.
+"""
+
+import contextlib
+import dataclasses
+import random
+from collections.abc import Callable
+
+from rbdstore import driver, exceptions, settings, spec, store
+from rbdstore.testing import faults
+
+KiB = 1024
+MiB = 1024 * KiB
+SIZE = 192 * KiB
+
+
+def pattern(seed, size=SIZE):
+    """Bytes that no other seed gives."""
+    return random.Random(seed).randbytes(size)
+
+
+class World:
+    """Stores over two pools of one cluster, whose driver's calls ``plan`` counts."""
+
+    def __init__(self, cluster, names, **options):
+        """Open the pools of images and of volumes that ``names`` has."""
+        self.plan = faults.Plan()
+        wrapped = faults.FaultyCluster(cluster, self.plan)
+        self.pools = [wrapped.open_pool(name) for name in names]
+        images, volumes = (
+            store.Store(wrapped, settings.Settings(pool=name, **options)) for name in names
+        )
+        self.images = images.images
+        self.volumes = volumes.volumes
+
+    def uri(self, image_id):
+        pool = self.pools[0]
+        return spec.Location(image_id, pool.cluster.fsid, pool.name, spec.IMAGE_SNAP).uri
+
+    def add_image(self, image_id):
+        return self.images.add(image_id, pattern(image_id), SIZE)
+
+    def add_volume(self, name):
+        """Make a volume that holds data."""
+        self.volumes.create(name, SIZE)
+        self.write(name, pattern(name))
+
+    def write(self, name, data):
+        with self.pools[1].open(name, read_only=False) as image:
+            image.write(0, data)
+            image.flush()
+
+    def observe(self):
+        """All that a user sees: each image and volume with its bytes and snapshots."""
+        images, volumes = self.pools
+        seen = {}
+        for stored in self.images.list():
+            name = spec.Location.parse(stored.uri).image
+            seen[name] = b"".join(self.images.get(stored.uri))
+        for volume in self.volumes.list():
+            with volumes.open(volume.name) as opened:
+                seen[volume.name] = opened.read(0, opened.size())
+                for name in volume.snapshots:
+                    opened.set_snap(driver.find_snap(opened, name).id)
+                    seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
+        for name in images.list_images() + volumes.list_images():
+            if not spec.is_unfinished_or_deleted(name):
+                assert name in seen, f"{name} has a name but cannot be opened"
+        return seen
+
+    def parents(self):
+        """Which volumes share data with a parent."""
+        return {volume.name for volume in self.volumes.list() if volume.parent is not None}
+
+    def delete(self, name):
+        """Delete what :meth:`observe` calls so, there or not."""
+        volume, _at, snapshot = name.partition("@")
+        if snapshot:
+            self.volumes.delete_snapshot(volume, snapshot)
+        elif name == "image":
+            with contextlib.suppress(exceptions.ImageNotFound):
+                self.images.delete(self.uri(name))
+        else:
+            self.volumes.delete(name)
+
+    def delete_everything(self):
+        for volume in self.volumes.list():
+            for snapshot in volume.snapshots:
+                self.volumes.delete_snapshot(volume.name, snapshot)
+        for volume in self.volumes.list():
+            self.volumes.delete(volume.name)
+        for stored in self.images.list():
+            self.images.delete(stored.uri)
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An operation.
+
+    :ivar prepare: makes what must be there
+    :ivar act: what is cut off, and repeated
+    :ivar options: settings of the stores
+    :ivar makes: something new is there after it
+    :ivar partly: of what it makes some may be there and others not
+    """
+
+    name: str
+    prepare: Callable[[World], object]
+    act: Callable[[World], object]
+    options: dict
+    makes: bool
+    partly: bool
+
+    def __str__(self):
+        return self.name
+
+
+CASES = []
+
+
+def case(prepare, *, makes=False, partly=False, **options):
+    """Register the decorated function as the operation that follows ``prepare``."""
+
+    def register(act):
+        name = act.__name__.removeprefix("_").replace("_", "-")
+        CASES.append(Case(name, prepare, act, options, makes, partly))
+        return act
+
+    return register
+
+
+def nothing(world):
+    """There is nothing before."""
+
+
+def image(world):
+    world.add_image("image")
+
+
+def image_with_clones(world):
+    image(world)
+    for name in ("volume-1", "volume-2"):
+        world.volumes.clone(name, world.uri("image"))
+
+
+def volume(world):
+    world.add_volume("volume")
+
+
+def snapshot(world):
+    volume(world)
+    world.volumes.create_snapshot("volume", "snapshot")
+    world.write("volume", pattern("written later", 8 * KiB))
+
+
+def snapshot_with_clone(world):
+    snapshot(world)
+    world.volumes.create_from_snapshot("clone", "volume", "snapshot")
+
+
+def deleted_snapshot(world):
+    snapshot_with_clone(world)
+    world.volumes.delete_snapshot("volume", "snapshot")
+
+
+def volume_with_clone(world):
+    volume(world)
+    world.volumes.create_cloned_volume("clone", "volume")
+
+
+def deep(world):
+    """A clone's clone, which a limit of two does not allow to be cloned."""
+    volume_with_clone(world)
+    world.volumes.create_cloned_volume("clone's clone", "clone")
+
+
+def deleted_parents(world):
+    """A clone of a deleted clone of a deleted image."""
+    image(world)
+    world.volumes.clone("volume", world.uri("image"))
+    world.volumes.create_cloned_volume("clone", "volume")
+    world.images.delete(world.uri("image"), in_use="defer")
+    world.volumes.delete("volume")
+
+
+# Images
+
+
+@case(nothing, makes=True)
+def _add_image(world):
+    world.add_image("image")
+
+
+@case(nothing, makes=True)
+def _add_image_of_unknown_size(world):
+    world.images.add("image", pattern("image"))
+
+
+@case(image)
+def _delete_image(world):
+    world.images.delete(world.uri("image"))
+
+
+@case(image_with_clones)
+def _delete_image_with_clones_later(world):
+    world.images.delete(world.uri("image"), in_use="defer")
+
+
+@case(image_with_clones)
+def _delete_image_flattening_its_clones(world):
+    world.images.delete(world.uri("image"), in_use="flatten")
+
+
+# Volumes
+
+
+@case(nothing, makes=True)
+def _create_volume(world):
+    world.volumes.create("new", SIZE)
+
+
+@case(image, makes=True)
+def _clone_image(world):
+    world.volumes.clone("new", world.uri("image"), 2 * SIZE)
+
+
+@case(snapshot, makes=True)
+def _create_from_snapshot(world):
+    world.volumes.create_from_snapshot("new", "volume", "snapshot", 2 * SIZE)
+
+
+@case(snapshot, makes=True, flatten_volume_from_snapshot=True)
+def _create_from_snapshot_flattened(world):
+    world.volumes.create_from_snapshot("new", "volume", "snapshot")
+
+
+@case(volume, makes=True)
+def _clone_volume(world):
+    world.volumes.create_cloned_volume("new", "volume", 2 * SIZE)
+
+
+@case(deep, makes=True, max_clone_depth=2, flatten_target="source")
+def _clone_volume_flattening_it(world):
+    world.volumes.create_cloned_volume("new", "clone's clone")
+
+
+@case(deep, makes=True, max_clone_depth=2, flatten_target="destination")
+def _clone_volume_flattening_the_clone(world):
+    world.volumes.create_cloned_volume("new", "clone's clone")
+
+
+@case(volume, makes=True, max_clone_depth=0)
+def _copy_volume(world):
+    world.volumes.create_cloned_volume("new", "volume", 2 * SIZE)
+
+
+@case(volume, makes=True, partly=True)
+def _clone_volume_thrice(world):
+    world.volumes.create_cloned_volumes(["new-1", "new-2", "new-3"], "volume")
+
+
+@case(volume_with_clone)
+def _rename_volume(world):
+    world.volumes.rename("volume", "a new name")
+
+
+@case(volume)
+def _delete_volume(world):
+    world.volumes.delete("volume")
+
+
+@case(volume_with_clone)
+def _delete_volume_with_clone(world):
+    world.volumes.delete("volume")
+
+
+@case(volume_with_clone)
+def _delete_clone(world):
+    world.volumes.delete("clone")
+
+
+@case(deleted_parents)
+def _delete_last_clone_of_deleted_ones(world):
+    world.volumes.delete("clone")
+
+
+@case(deep)
+def _flatten_volume(world):
+    world.volumes.flatten("clone's clone")
+
+
+@case(deleted_parents)
+def _flatten_last_clone_of_deleted_ones(world):
+    world.volumes.flatten("clone")
+
+
+@case(volume)
+def _extend_volume(world):
+    world.volumes.extend("volume", 2 * SIZE)
+
+
+# Snapshots
+
+
+@case(volume, makes=True)
+def _create_snapshot(world):
+    world.volumes.create_snapshot("volume", "snapshot")
+
+
+@case(snapshot)
+def _delete_snapshot(world):
+    world.volumes.delete_snapshot("volume", "snapshot")
+
+
+@case(snapshot_with_clone)
+def _delete_snapshot_with_clone(world):
+    world.volumes.delete_snapshot("volume", "snapshot")
+
+
+@case(deleted_snapshot)
+def _delete_clone_of_deleted_snapshot(world):
+    world.volumes.delete("clone")
+
+
+@case(snapshot)
+def _revert_to_snapshot(world):
+    world.volumes.revert_to_snapshot("volume", "snapshot")

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Volumes from images and from volumes, the limit of depth, and flattening, as client.cinder."""
+
+import threading
+
+import pytest
+import stores
+
+from rbdstore import exceptions
+from rbdstore.spec import ImageSpec
+from rbdstore.volumes import Volume
+
+MiB = stores.MiB
+GiB = 1 << 30
+
+
+@pytest.fixture
+def images(sandbox):
+    return stores.image_store(sandbox)
+
+
+@pytest.fixture
+def volumes(sandbox):
+    return stores.volume_store(sandbox)
+
+
+@pytest.fixture
+def raw(sandbox):
+    with stores.foreign(sandbox) as client:
+        yield client
+
+
+@pytest.fixture
+def image(images):
+    """An image whose bytes are ``pattern("image", 9 MiB)``, deleted at the end."""
+    stored = images.add("image-1", stores.pattern("image", 9 * MiB))
+    yield stored
+    images.delete(stored.uri)
+
+
+@pytest.fixture
+def source(volumes, raw):
+    """A volume called ``source`` whose bytes are ``pattern("source", 9 MiB)``."""
+    volumes.create("source", 9 * MiB)
+    raw.write("volumes", "source", stores.pattern("source", 9 * MiB))
+    yield "source"
+    volumes.delete("source")
+
+
+@pytest.fixture
+def unchanged(raw):
+    """See that a test changes nothing from where it calls this, or from its beginning."""
+    before = [raw.state()]
+    yield lambda: before.append(raw.state())
+    assert raw.state() == before[-1]
+
+
+# clone
+
+
+def test_clone_shares_the_bytes_of_an_image(volumes, raw, image):
+    made = volumes.clone("volume-1", image.uri)
+    assert made == Volume("volume-1", 9 * MiB, ImageSpec("images", "image-1", "snap"), 1, ())
+    assert raw.parent("volumes", "volume-1") == ("images", "image-1", "snap")
+    assert raw.data_objects("volumes", "volume-1") == 0
+    assert raw.read("volumes", "volume-1") == stores.pattern("image", 9 * MiB)
+    raw.write("volumes", "volume-1", b"written", MiB)
+    assert raw.read("images", "image-1") == stores.pattern("image", 9 * MiB)
+    volumes.delete("volume-1")
+
+
+def test_clone_may_be_larger(volumes, raw, image):
+    assert volumes.clone("volume-1", image.uri, 12 * MiB).size == 12 * MiB
+    expected = stores.pattern("image", 9 * MiB) + bytes(3 * MiB)
+    assert raw.read("volumes", "volume-1") == expected
+    volumes.delete("volume-1")
+
+
+@pytest.mark.parametrize("size", [9 * MiB - 1, 0, -1, True, "20"])
+def test_clone_refuses_a_wrong_size(volumes, image, unchanged, size):
+    with pytest.raises(exceptions.InvalidSize):
+        volumes.clone("volume-1", image.uri, size)
+
+
+def test_clone_refuses_a_name_that_is_taken(volumes, image, source, unchanged):
+    with pytest.raises(exceptions.Duplicate):
+        volumes.clone(source, image.uri)
+
+
+@pytest.mark.parametrize("disk_format", ["qcow2", "vmdk", "", None])
+def test_clone_takes_raw_images_only(volumes, image, unchanged, disk_format):
+    with pytest.raises(exceptions.NotCloneable, match="raw"):
+        volumes.clone("volume-1", image.uri, disk_format=disk_format)
+
+
+def test_clone_refuses_what_it_cannot_share(volumes, image, sandbox, unchanged):
+    other_cluster = image.uri.replace(sandbox.fsid, "5f1d8f5e-7f7e-4b1b-9b1a-0c3d0f3f5d11")
+    for uri in (other_cluster, "rbd://image-1"):
+        with pytest.raises(exceptions.NotCloneable):
+            volumes.clone("volume-1", uri)
+    with pytest.raises(exceptions.SnapshotNotFound):
+        volumes.clone("volume-1", image.uri.replace("/snap", "/other"))
+    for uri in ("file:///image", "rbd://a/b", None, ""):
+        with pytest.raises(exceptions.InvalidLocation):
+            volumes.clone("volume-1", uri)
+
+
+# create_cloned_volume(s)
+
+
+def test_a_cloned_volume_is_its_source_as_it_is_now(volumes, raw, source):
+    made = volumes.create_cloned_volume("clone", source)
+    assert (made.name, made.size, made.depth, made.snapshots) == ("clone", 9 * MiB, 1, ())
+    assert (made.parent.pool, made.parent.image) == ("volumes", source)
+    raw.write("volumes", source, b"written later")
+    raw.write("volumes", "clone", b"written to the clone", 5 * MiB)
+    before = stores.pattern("source", 9 * MiB)
+    expected = bytearray(before)
+    expected[5 * MiB : 5 * MiB + 20] = b"written to the clone"
+    assert raw.read("volumes", "clone") == expected
+    assert raw.read("volumes", source) == b"written later" + before[13:]
+    assert volumes.get(source).snapshots == ()
+    volumes.delete("clone")
+    assert raw.snaps("volumes", source) == []
+
+
+def test_a_volume_in_use_can_be_cloned(volumes, raw, sandbox, source):
+    with stores.held_open(sandbox, "volumes", source, data=b"acknowledged"):
+        volumes.create_cloned_volume("clone", source)
+        expected = b"acknowledged" + stores.pattern("source", 9 * MiB)[12:]
+        assert raw.read("volumes", "clone") == expected
+    volumes.delete("clone")
+
+
+def test_many_clones_share_one_moment_and_one_snapshot(volumes, raw, source):
+    names = [f"clone-{number}" for number in (3, 1, 2)]
+    made = volumes.create_cloned_volumes(names, source, 12 * MiB)
+    assert [volume.name for volume in made] == names
+    assert {volume.size for volume in made} == {12 * MiB}
+    assert len({volume.parent for volume in made}) == 1
+    assert len(raw.snaps("volumes", source)) == 1
+    for name in names:
+        expected = stores.pattern("source", 9 * MiB) + bytes(3 * MiB)
+        assert raw.read("volumes", name) == expected
+    for name in names:
+        assert len(raw.snaps("volumes", source)) == 1
+        volumes.delete(name)
+    assert raw.snaps("volumes", source) == []
+
+
+def test_no_clones_at_all(volumes, raw, source):
+    assert list(volumes.create_cloned_volumes([], source)) == []
+    assert raw.snaps("volumes", source) == []
+
+
+def test_clones_of_a_wrong_size_or_name_are_refused(volumes, source, unchanged):
+    for size in (9 * MiB - 1, 0, -1, True, "20"):
+        with pytest.raises(exceptions.InvalidSize):
+            volumes.create_cloned_volume("clone", source, size)
+    with pytest.raises(exceptions.Duplicate):
+        volumes.create_cloned_volume(source, source)
+    with pytest.raises(exceptions.Duplicate):
+        volumes.create_cloned_volumes(["clone-1", source, "clone-2"], source)
+    with pytest.raises(exceptions.InvalidName, match="twice"):
+        volumes.create_cloned_volumes(["clone", "clone"], source)
+    with pytest.raises(exceptions.InvalidName, match="one name"):
+        volumes.create_cloned_volumes("abc", source)
+
+
+def test_clones_made_at_once_by_many_threads(volumes, raw, source):
+    names = [f"clone-{number}" for number in range(8)]
+    threads = [
+        threading.Thread(target=volumes.create_cloned_volume, args=(name, source))
+        for name in names
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert raw.images("volumes") == [*names, source]
+    threads = [threading.Thread(target=volumes.delete, args=(name,)) for name in names]
+    for name in names:
+        assert raw.read("volumes", name) == stores.pattern("source", 9 * MiB)
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert raw.images("volumes") == [source]
+    assert raw.snaps("volumes", source) == []
+
+
+@pytest.mark.parametrize("target", ["source", "destination"])
+@pytest.mark.parametrize("mode", ["inline", "task"])
+@pytest.mark.parametrize("clone_format", [1, 2])
+def test_the_depth_limit_is_kept(sandbox, raw, target, mode, clone_format):
+    volumes = stores.volume_store(
+        sandbox,
+        clone_format=clone_format,
+        rbd_max_clone_depth=2,
+        rbd_flatten_target=target,
+        rbd_flatten_mode=mode,
+    )
+    data = stores.pattern("depth", MiB)
+    volumes.create("v0", MiB)
+    raw.write("volumes", "v0", data)
+    assert volumes.create_cloned_volume("v1", "v0").depth == 1
+    assert volumes.create_cloned_volume("v2", "v1").depth == 2
+    made = volumes.create_cloned_volume("v3", "v2")
+    depths = {volume.name: volume.depth for volume in volumes.list()}
+    if target == "source":
+        assert depths == {"v0": 0, "v1": 1, "v2": 0, "v3": 1}
+        assert raw.snaps("volumes", "v1") == []
+    else:
+        assert depths == {"v0": 0, "v1": 1, "v2": 2, "v3": 0}
+        assert raw.snaps("volumes", "v2") == []
+    assert made == volumes.get("v3")
+    for name in ("v0", "v2", "v1", "v3"):
+        assert raw.read("volumes", name) == data
+        volumes.delete(name)
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_no_depth_at_all_makes_full_copies(sandbox, raw, source, limit):
+    volumes = stores.volume_store(sandbox, rbd_max_clone_depth=limit)
+    made = volumes.create_cloned_volume("copy", source, 12 * MiB)
+    assert made == Volume("copy", 12 * MiB, None, 0, ())
+    assert raw.read("volumes", "copy") == stores.pattern("source", 9 * MiB) + bytes(3 * MiB)
+    assert raw.snaps("volumes", source) == []
+    assert raw.snaps("volumes", "copy") == []
+    volumes.delete("copy")
+
+
+# flatten
+
+
+@pytest.mark.parametrize("mode", ["inline", "task"])
+def test_flatten_lets_go_of_the_parent_and_of_what_carried_it(sandbox, raw, source, mode):
+    volumes = stores.volume_store(sandbox, rbd_flatten_mode=mode)
+    volumes.create_cloned_volume("clone", source, 12 * MiB)
+    with stores.held_open(sandbox, "volumes", "clone", data=b"in use"):
+        assert volumes.flatten("clone") == Volume("clone", 12 * MiB, None, 0, ())
+    expected = b"in use" + stores.pattern("source", 9 * MiB)[6:] + bytes(3 * MiB)
+    assert raw.read("volumes", "clone") == expected
+    assert raw.snaps("volumes", source) == []
+    assert volumes.flatten("clone").parent is None
+    volumes.delete("clone")
+
+
+def test_flatten_reclaims_a_deleted_parent(volumes, raw, image):
+    volumes.clone("parent", image.uri)
+    volumes.create_cloned_volume("clone", "parent")
+    volumes.delete("parent")
+    assert list(raw.trash("volumes").values()) == ["parent"]
+    seen = []
+    volumes.flatten("clone", progress=lambda done, total: seen.append((done, total)))
+    assert seen
+    assert seen[-1][0] <= seen[-1][1]
+    assert raw.trash("volumes") == {}
+    assert raw.read("volumes", "clone") == stores.pattern("image", 9 * MiB)
+    volumes.delete("clone")

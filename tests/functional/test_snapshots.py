@@ -1,0 +1,304 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots of volumes and volumes made from them: every verb, as client.cinder."""
+
+import pytest
+import stores
+
+from rbdstore import exceptions
+from rbdstore.spec import ImageSpec
+from rbdstore.volumes import Volume
+
+MiB = stores.MiB
+SIZE = 9 * MiB
+BEFORE = stores.pattern("before", SIZE)
+
+FORMATS = pytest.mark.parametrize("clone_format", [1, 2], ids=["format 1", "format 2"])
+FEATURES = pytest.mark.parametrize(
+    "features", [None, stores.OLD_FEATURES], ids=["new features", "old features"]
+)
+
+
+@pytest.fixture
+def raw(sandbox):
+    with stores.foreign(sandbox) as client:
+        yield client
+
+
+@pytest.fixture
+def volumes(sandbox):
+    return stores.volume_store(sandbox)
+
+
+@pytest.fixture
+def source(volumes, raw):
+    """A volume that held ``BEFORE`` at its snapshot ``snapshot-1`` and begins with "now" since."""
+    make_source(volumes, raw)
+    yield "source"
+    volumes.delete_snapshot("source", "snapshot-1")
+    volumes.delete("source")
+
+
+def make_source(volumes, raw):
+    volumes.create("source", SIZE)
+    raw.write("volumes", "source", BEFORE)
+    volumes.create_snapshot("source", "snapshot-1")
+    raw.write("volumes", "source", b"now")
+
+
+def test_a_snapshot_keeps_the_bytes(volumes, raw, source):
+    assert volumes.get(source).snapshots == ("snapshot-1",)
+    assert raw.read("volumes", source, "snapshot-1") == BEFORE
+    assert raw.read("volumes", source) == b"now" + BEFORE[3:]
+    with raw.open("volumes", source, read_only=True) as opened:
+        assert opened.is_protected_snap("snapshot-1")
+
+
+def test_snapshots_are_listed_oldest_first_and_ours_are_not(volumes, source):
+    for name in ("b", "a"):
+        volumes.create_snapshot(source, name)
+    volumes.create_cloned_volume("clone", source)
+    assert volumes.get(source).snapshots == ("snapshot-1", "b", "a")
+    volumes.delete("clone")
+    for name in ("b", "a"):
+        volumes.delete_snapshot(source, name)
+    assert volumes.get(source).snapshots == ("snapshot-1",)
+
+
+def test_a_volume_in_use_can_be_snapshotted(volumes, raw, sandbox, source):
+    with stores.held_open(sandbox, "volumes", source, data=b"acknowledged"):
+        volumes.create_snapshot(source, "snapshot-2")
+        assert raw.read("volumes", source, "snapshot-2")[:12] == b"acknowledged"
+        volumes.delete_snapshot(source, "snapshot-2")
+
+
+def test_a_second_snapshot_of_the_name_is_refused(volumes, raw, source):
+    with pytest.raises(exceptions.Duplicate):
+        volumes.create_snapshot(source, "snapshot-1")
+    assert raw.snaps("volumes", source) == ["snapshot-1"]
+    assert raw.read("volumes", source, "snapshot-1") == BEFORE
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "a@b", None, "rbdstore.clone.1", "x.clone_snap"])
+def test_wrong_names_are_refused(volumes, raw, source, name):
+    for verb in (
+        volumes.create_snapshot,
+        volumes.delete_snapshot,
+        volumes.revert_to_snapshot,
+        lambda volume, snapshot: volumes.create_from_snapshot("volume-1", volume, snapshot),
+    ):
+        with pytest.raises(exceptions.InvalidName):
+            verb(source, name)
+    assert raw.images("volumes") == [source]
+    assert raw.snaps("volumes", source) == ["snapshot-1"]
+
+
+def test_what_is_not_there(volumes, raw, source):
+    for verb in (
+        volumes.revert_to_snapshot,
+        lambda volume, snapshot: volumes.create_from_snapshot("volume-1", volume, snapshot),
+    ):
+        with pytest.raises(exceptions.SnapshotNotFound) as caught:
+            verb(source, "missing")
+        assert caught.value.spec == ImageSpec("volumes", source, "missing")
+    volumes.delete_snapshot(source, "missing")
+    volumes.delete_snapshot("missing", "snapshot-1")
+    assert raw.images("volumes") == [source]
+    assert raw.read("volumes", source) == b"now" + BEFORE[3:]
+
+
+def test_a_volume_with_snapshots_is_not_deleted(volumes, raw, source):
+    volumes.create_from_snapshot("clone", source, "snapshot-1")
+    volumes.create_snapshot(source, "snapshot-2")
+    with pytest.raises(exceptions.InUse) as caught:
+        volumes.delete(source)
+    assert caught.value.snapshots == ("snapshot-1", "snapshot-2")
+    assert raw.images("volumes") == ["clone", source]
+    assert raw.snaps("volumes", source) == ["snapshot-1", "snapshot-2"]
+    volumes.delete_snapshot(source, "snapshot-2")
+    volumes.delete("clone")
+
+
+# revert
+
+
+def test_revert_brings_bytes_and_size_back(volumes, raw, source):
+    volumes.extend(source, 12 * MiB)
+    assert volumes.revert_to_snapshot(source, "snapshot-1") == volumes.get(source)
+    assert volumes.get(source).size == SIZE
+    assert raw.read("volumes", source) == BEFORE
+    assert raw.snaps("volumes", source) == ["snapshot-1"]
+
+
+def test_revert_refuses_a_volume_that_is_open_for_writing(volumes, raw, sandbox, source):
+    with stores.held_open(sandbox, "volumes", source, data=b"precious"):
+        with pytest.raises(exceptions.InUse) as caught:
+            volumes.revert_to_snapshot(source, "snapshot-1")
+        assert len(caught.value.watchers) == 1
+    assert raw.read("volumes", source)[:8] == b"precious"
+
+
+# create_from_snapshot
+
+
+@FORMATS
+@FEATURES
+def test_a_volume_from_a_snapshot_shares_its_bytes(sandbox, raw, clone_format, features):
+    volumes = stores.volume_store(sandbox, clone_format=clone_format, features=features)
+    make_source(volumes, raw)
+    made = volumes.create_from_snapshot("clone", "source", "snapshot-1")
+    assert made == Volume("clone", SIZE, ImageSpec("volumes", "source", "snapshot-1"), 1, ())
+    assert raw.read("volumes", "clone") == BEFORE
+    assert raw.data_objects("volumes", "clone") == 0
+    larger = volumes.create_from_snapshot("larger", "source", "snapshot-1", 12 * MiB)
+    assert larger.size == 12 * MiB
+    assert raw.read("volumes", "larger") == BEFORE + bytes(3 * MiB)
+    for name in ("clone", "larger"):
+        volumes.delete(name)
+    volumes.delete_snapshot("source", "snapshot-1")
+    volumes.delete("source")
+
+
+@FORMATS
+@FEATURES
+@pytest.mark.parametrize("mode", ["inline", "task"])
+def test_a_volume_from_a_snapshot_may_be_independent(sandbox, raw, clone_format, features, mode):
+    volumes = stores.volume_store(
+        sandbox,
+        clone_format=clone_format,
+        features=features,
+        rbd_flatten_volume_from_snapshot=True,
+        rbd_flatten_mode=mode,
+    )
+    make_source(volumes, raw)
+    made = volumes.create_from_snapshot("copy", "source", "snapshot-1", 12 * MiB)
+    assert made == Volume("copy", 12 * MiB, None, 0, ())
+    assert raw.snaps("volumes", "source") == ["snapshot-1"]
+    volumes.delete_snapshot("source", "snapshot-1")
+    volumes.delete("source")
+    assert raw.images("volumes") == ["copy"]
+    assert raw.read("volumes", "copy") == BEFORE + bytes(3 * MiB)
+    volumes.delete("copy")
+
+
+@pytest.mark.parametrize("size", [SIZE - 1, 0, -1, True, "20"])
+def test_a_size_smaller_than_the_snapshot_is_refused(volumes, raw, source, size):
+    with pytest.raises(exceptions.InvalidSize):
+        volumes.create_from_snapshot("clone", source, "snapshot-1", size)
+    assert raw.images("volumes") == [source]
+
+
+def test_the_snapshot_counts_not_what_the_volume_has_become(volumes, raw, source):
+    volumes.extend(source, 12 * MiB)
+    assert volumes.create_from_snapshot("clone", source, "snapshot-1").size == SIZE
+    assert raw.read("volumes", "clone") == BEFORE
+    volumes.delete("clone")
+
+
+def test_a_name_that_is_taken_is_refused(volumes, raw, source):
+    with pytest.raises(exceptions.Duplicate):
+        volumes.create_from_snapshot(source, source, "snapshot-1")
+    assert raw.images("volumes") == [source]
+    assert raw.read("volumes", source) == b"now" + BEFORE[3:]
+
+
+def test_a_clone_goes_on_from_a_snapshot_of_a_clone(volumes, raw, source):
+    volumes.create_from_snapshot("clone-1", source, "snapshot-1")
+    volumes.create_snapshot("clone-1", "snapshot-2")
+    assert volumes.create_from_snapshot("clone-2", "clone-1", "snapshot-2").depth == 2
+    volumes.delete_snapshot("clone-1", "snapshot-2")
+    volumes.delete("clone-1")
+    assert volumes.get("clone-2").depth == 2
+    assert raw.read("volumes", "clone-2") == BEFORE
+    volumes.delete("clone-2")
+    assert raw.trash("volumes") == {}
+
+
+# delete_snapshot
+
+
+@FORMATS
+def test_a_deleted_snapshot_stays_for_its_clones_only(sandbox, raw, clone_format):
+    volumes = stores.volume_store(sandbox, clone_format=clone_format)
+    make_source(volumes, raw)
+    for name in ("clone-1", "clone-2"):
+        volumes.create_from_snapshot(name, "source", "snapshot-1")
+    volumes.delete_snapshot("source", "snapshot-1")
+    assert volumes.get("source").snapshots == ()
+    with pytest.raises(exceptions.SnapshotNotFound):
+        volumes.create_from_snapshot("clone-3", "source", "snapshot-1")
+    volumes.delete_snapshot("source", "snapshot-1")
+    volumes.create_snapshot("source", "snapshot-1")
+    volumes.delete("clone-1")
+    assert raw.read("volumes", "clone-2") == BEFORE
+    assert len(raw.snaps("volumes", "source")) == 2
+    volumes.delete("clone-2")
+    assert raw.snaps("volumes", "source") == ["snapshot-1"]
+    assert raw.read("volumes", "source", "snapshot-1") == b"now" + BEFORE[3:]
+    volumes.delete_snapshot("source", "snapshot-1")
+    volumes.delete("source")
+
+
+@FORMATS
+def test_a_volume_whose_deleted_snapshot_has_clones_can_be_deleted(sandbox, raw, clone_format):
+    volumes = stores.volume_store(sandbox, clone_format=clone_format)
+    make_source(volumes, raw)
+    volumes.create_from_snapshot("clone", "source", "snapshot-1")
+    volumes.delete_snapshot("source", "snapshot-1")
+    volumes.delete("source")
+    assert [volume.name for volume in volumes.list()] == ["clone"]
+    assert raw.read("volumes", "clone") == BEFORE
+    volumes.delete("clone")
+    assert raw.images("volumes") == []
+    assert raw.trash("volumes") == {}
+
+
+@FORMATS
+def test_flatten_of_the_last_clone_frees_the_deleted_snapshot(sandbox, raw, clone_format):
+    volumes = stores.volume_store(sandbox, clone_format=clone_format)
+    make_source(volumes, raw)
+    volumes.create_from_snapshot("clone", "source", "snapshot-1")
+    volumes.delete_snapshot("source", "snapshot-1")
+    volumes.flatten("clone")
+    assert raw.snaps("volumes", "source") == []
+    assert raw.read("volumes", "clone") == BEFORE
+    for name in ("source", "clone"):
+        volumes.delete(name)
+
+
+@FORMATS
+def test_old_images_keep_a_parent_for_their_snapshots(sandbox, raw, clone_format):
+    volumes = stores.volume_store(sandbox, clone_format=clone_format, features=stores.OLD_FEATURES)
+    make_source(volumes, raw)
+    volumes.create_from_snapshot("clone", "source", "snapshot-1")
+    volumes.create_snapshot("clone", "earlier")
+    raw.write("volumes", "clone", b"later")
+    volumes.delete_snapshot("source", "snapshot-1")
+    assert volumes.flatten("clone").depth == 0
+    assert raw.read("volumes", "clone", "earlier") == BEFORE
+    assert len(raw.snaps("volumes", "source")) == 1
+    volumes.delete("source")
+    assert raw.read("volumes", "clone", "earlier") == BEFORE
+    assert volumes.create_from_snapshot("again", "clone", "earlier").depth == 2
+    assert raw.read("volumes", "again") == BEFORE
+    volumes.delete("again")
+    volumes.delete_snapshot("clone", "earlier")
+    assert raw.images("volumes") == ["clone"]
+    assert raw.trash("volumes") == {}
+    assert raw.read("volumes", "clone") == b"later" + BEFORE[5:]
+    volumes.delete("clone")
+
+
+def test_an_image_whose_flattened_clones_have_old_snapshots_says_which(sandbox, raw):
+    images = stores.admin_image_store(sandbox, rbd_features=list(stores.OLD_FEATURES))
+    volumes = stores.admin_volume_store(sandbox, features=stores.OLD_FEATURES)
+    image = images.add("image-1", BEFORE)
+    volumes.clone("clone", image.uri)
+    volumes.create_snapshot("clone", "earlier")
+    with pytest.raises(exceptions.InUse, match="clone@earlier"):
+        images.delete(image.uri, in_use="flatten")
+    assert b"".join(images.get(image.uri)) == BEFORE
+    assert raw.read("volumes", "clone", "earlier") == BEFORE
+    volumes.delete_snapshot("clone", "earlier")
+    images.delete(image.uri)
+    assert raw.read("volumes", "clone") == BEFORE
+    volumes.delete("clone")

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the README tells people to type exists."""
+
+import ast
+import configparser
+import inspect
+import os
+import re
+from importlib import metadata
+
+import readme
+
+from rbdstore import exceptions, images, loading, volumes
+
+STORES = {"images": images.ImageStore, "volumes": volumes.VolumeStore}
+
+
+def signature_holds(method, call):
+    """See that a call in the README could be made, and fail with the method's name if not."""
+    inspect.signature(method).bind(
+        None, *call.args, **{keyword.arg: keyword.value for keyword in call.keywords}
+    )
+
+
+def test_commands_can_be_run():
+    commands = set(re.findall(r"\./(\S+\.sh)", readme.TEXT))
+    assert commands == {"quickstart.sh", "runtests.sh"}
+    for command in commands:
+        assert os.access(readme.ROOT / command, os.X_OK), command
+
+
+def test_named_files_exist():
+    for name in re.findall(r"``([\w./-]+\.(?:txt|sample)|[A-Z]+)``", readme.TEXT):
+        assert (readme.ROOT / name).is_file(), name
+
+
+def test_named_test_environments_exist():
+    tox = (readme.ROOT / "tox.ini").read_text()
+    for name in re.findall(r"\./runtests\.sh (\w+)", readme.TEXT):
+        assert f"[testenv:{name}]" in tox
+
+
+def test_calls_fit_the_interface():
+    calls = [
+        node for node in ast.walk(ast.parse(readme.block("python"))) if isinstance(node, ast.Call)
+    ]
+    seen = set()
+    for call in calls:
+        match call.func:
+            case ast.Attribute(value=ast.Name(id=store), attr=verb) if store in STORES:
+                signature_holds(getattr(STORES[store], verb), call)
+                seen.add(f"{store}.{verb}")
+    assert {"images.add", "volumes.clone", "volumes.create_cloned_volume"} <= seen
+
+
+def test_named_errors_exist():
+    named = re.findall(r"``rbdstore\.exceptions\.(\w+)``", readme.TEXT)
+    assert named
+    for name in named:
+        assert issubclass(getattr(exceptions, name), exceptions.RbdStoreError)
+
+
+def options():
+    """Return every option by each name an operator may give it."""
+    found = {}
+    for _group, section in loading.list_opts():
+        for opt in section:
+            for name in (opt.dest, *(old.name for old in opt.deprecated_opts)):
+                found[name.replace("-", "_")] = opt
+    return found
+
+
+def test_configuration_is_valid():
+    parser = configparser.ConfigParser()
+    parser.read_string(readme.block("ini"))
+    known = options()
+    for section in parser.sections():
+        for name, value in parser[section].items():
+            known[name].type(value)
+
+
+def test_configuration_names_its_backends():
+    parser = configparser.ConfigParser()
+    parser.read_string(readme.block("ini"))
+    backends = [entry.split(":") for entry in parser["rbdstore"]["enabled_backends"].split(", ")]
+    assert {name for name, _driver in backends} == set(parser.sections()) - {"rbdstore"}
+    drivers = {entry.name for entry in metadata.entry_points(group="rbdstore.drivers")}
+    assert {driver for _name, driver in backends} <= drivers

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and locations: what is taken, what is refused, and what stands on disk."""
+
+import re
+
+import pytest
+
+from rbdstore import exceptions, spec
+from rbdstore.spec import ImageSpec, Location
+
+FSID = "6f0f4a2e-5a5c-4a39-9d3f-8f2f1c3c2b10"
+
+GOOD_NAMES = [
+    "debian-12",
+    "volume-7d6b1a54-7b7e-4e43-9d4f-0c4a4a2b8f11",
+    "two words",
+    "100%",
+    "50%25 off",
+    "a.b_c~d+e,f:g;h=i",
+    "größe",
+    "画像",
+    "🙂",
+    "e\N{COMBINING ACUTE ACCENT}",
+    "x" * spec.MAX_NAME_BYTES,
+    "é" * (spec.MAX_NAME_BYTES // 2),
+    "...",
+]
+
+BAD_NAMES = [
+    "",
+    " ",
+    "\t",
+    ".",
+    "..",
+    " leading",
+    "trailing ",
+    "\N{NO-BREAK SPACE}no-break",
+    "pool/image",
+    "image@snap",
+    "line\nfeed",
+    "nul\0byte",
+    "escape\x1b[31m",
+    "delete\x7f",
+    "separator\N{LINE SEPARATOR}here",
+    "paragraph\N{PARAGRAPH SEPARATOR}here",
+    "surrogate\ud800",
+    "x" * (spec.MAX_NAME_BYTES + 1),
+    "é" * (spec.MAX_NAME_BYTES // 2 + 1),
+    None,
+    7,
+    b"bytes",
+    ["list"],
+]
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES)
+def test_good_names(name):
+    assert spec.check_name(name) == name
+    assert spec.check_new_name(name) == name
+    assert spec.check_snapshot_name(name) == name
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+@pytest.mark.parametrize("check", [spec.check_name, spec.check_new_name, spec.check_snapshot_name])
+def test_bad_names(check, name):
+    with pytest.raises(exceptions.InvalidName):
+        check(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.partial", "volume-1.deleted", "volume-1.12ab.deleted", "rbdstore.lease.a"]
+)
+def test_names_that_mean_something_cannot_be_given(name):
+    assert spec.check_name(name) == name
+    with pytest.raises(exceptions.InvalidName, match="reserved"):
+        spec.check_new_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["volume-2.clone_snap", "rbdstore.clone.12ab", "rbdstore.deleted.4", "rbdstore.x"]
+)
+def test_snapshot_names_that_mean_something_cannot_be_given(name):
+    assert spec.is_reserved_snap(name)
+    with pytest.raises(exceptions.InvalidName, match="reserved"):
+        spec.check_snapshot_name(name)
+
+
+@pytest.mark.parametrize("name", ["snap", "nova-resize", "backup.7.snap.12", "clone_snap"])
+def test_snapshot_names_of_others_can(name):
+    assert not spec.is_reserved_snap(name)
+    assert spec.check_snapshot_name(name) == name
+
+
+@pytest.mark.parametrize("name", ["x" * spec.MAX_NAME_BYTES, "é" * 110])
+def test_every_derived_name_fits_where_librbd_keeps_it(name):
+    image_id = "f" * 32
+    derived = [
+        spec.draft_name(name),
+        spec.deleted_name(name, image_id[:16]),
+        spec.deleted_name(name),
+        spec.clone_snap_v1(name),
+        spec.lease_object(name),
+        spec.record_object(image_id),
+    ]
+    # The object that maps a name to an image's id, and the longest file name there is.
+    assert max(len(f"rbd_id.{each}".encode()) for each in derived) <= 255
+
+
+def test_derived_names():
+    assert re.fullmatch(r"volume-1\.[0-9a-f]{8}\.partial", spec.draft_name("volume-1"))
+    assert spec.draft_name("volume-1") != spec.draft_name("volume-1")
+    assert spec.deleted_name("volume-1") == "volume-1.deleted"
+    assert spec.deleted_name("volume-1", "12ab") == "volume-1.12ab.deleted"
+    assert spec.clone_snap_v1("volume-2") == "volume-2.clone_snap"
+    assert spec.deleted_snap(7) == "rbdstore.deleted.7"
+    assert spec.lease_object("volume-1") == "rbdstore.lease.volume-1"
+    assert spec.record_object("12ab") == "rbdstore.image.12ab"
+    assert spec.new_clone_snap().startswith("rbdstore.clone.")
+    assert spec.new_clone_snap() != spec.new_clone_snap()
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("a.partial", True),
+        ("a.deleted", True),
+        ("a", False),
+        ("partial", False),
+        ("a.deleted.b", False),
+    ],
+)
+def test_what_is_unfinished_or_deleted(name, is_one):
+    assert spec.is_unfinished_or_deleted(name) is is_one
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("backup.12ab-34cd.snap.1700000000", True),
+        ("backup.12ab-34cd.snap.1700000000.25", True),
+        ("backup.12ab.snap.", False),
+        ("backup.12ab.snap.1700000000.25.7", False),
+        ("backup.12ab.snap.1700000000 of mine", False),
+        ("my backup.12ab.snap.17", False),
+        ("backup.12ab.snap.17\n", False),
+    ],
+)
+def test_snapshots_of_backups(name, is_one):
+    assert spec.is_backup_snap(name) is is_one
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (ImageSpec("volumes", "v"), "volumes/v"),
+        (ImageSpec("volumes", "v", "s"), "volumes/v@s"),
+        (ImageSpec("volumes", "v", "s", "tenant"), "volumes/tenant/v@s"),
+    ],
+)
+def test_specs_read_as_the_rbd_command_has_them(found, text):
+    assert str(found) == text
+
+
+@pytest.mark.parametrize("name", GOOD_NAMES)
+def test_a_location_comes_back_as_it_was(name):
+    location = Location(name, FSID, "images", "snap")
+    assert Location.parse(location.uri) == location
+    assert location.uri.isascii()
+    assert location.uri.count("/") == 5
+    assert Location.parse(Location(name, FSID, name, name).uri) == Location(name, FSID, name, name)
+    assert Location.parse(Location(name).uri) == Location(name)
+
+
+def test_the_form_of_a_location():
+    assert Location("a b", FSID, "images", "snap").uri == f"rbd://{FSID}/images/a%20b/snap"
+    assert Location("a b").uri == "rbd://a%20b"
+
+
+def test_the_old_form_says_neither_cluster_nor_pool():
+    found = Location.parse("rbd://debian-12")
+    assert (found.image, found.fsid, found.pool, found.snap) == ("debian-12", None, None, None)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        None,
+        7,
+        b"rbd://image",
+        "",
+        "image",
+        "file:///etc/passwd",
+        "RBD://image",
+        " rbd://image",
+        "rbd:/image",
+        "rbd://",
+        "rbd:///",
+        "rbd:////",
+        f"rbd://{FSID}/images",
+        f"rbd://{FSID}/images/image",
+        f"rbd://{FSID}/images/image/snap/",
+        f"rbd://{FSID}/images/image/snap/more",
+        f"rbd://{FSID}/images//snap",
+        f"rbd://{FSID}//image/snap",
+        f"rbd://{FSID}/images/image/",
+        "rbd:///images/image/snap",
+        f"rbd://{FSID}/images/../snap",
+        f"rbd://{FSID}/images/%2e%2e/snap",
+        f"rbd://{FSID}/images/a%2Fb/snap",
+        f"rbd://{FSID}/images/a%40b/snap",
+        f"rbd://{FSID}/images/a@b/snap",
+        f"rbd://{FSID}/images/a%00b/snap",
+        f"rbd://{FSID}/images/a%0Ab/snap",
+        f"rbd://{FSID}/images/%20/snap",
+        f"rbd://{FSID}/images/%ff/snap",
+        f"rbd://{FSID}/images/%ed%a0%80/snap",
+        f"rbd://{FSID}/images/{'x' * 300}/snap",
+        "rbd://%2e",
+        "rbd://a%2Fb",
+    ],
+)
+def test_crafted_locations(uri):
+    with pytest.raises(exceptions.InvalidLocation):
+        Location.parse(uri)
+
+
+def test_a_query_is_a_part_of_the_name():
+    assert Location.parse(f"rbd://{FSID}/images/a%3Fb/snap").image == "a?b"
+    assert Location.parse(f"rbd://{FSID}/images/a?b#c/snap").image == "a?b#c"
