@@ -30,8 +30,8 @@ with CephSandbox(pools=["images"], base_dir=sys.argv[1]) as sandbox:
         if not tell["child"]:
             time.sleep(60)
             os._exit(0)
-    print(json.dumps(tell), flush=True)
     try:
+        print(json.dumps(tell), flush=True)
         sys.stdin.readline()
     except KeyboardInterrupt:
         print(sandbox.ceph("fsid").strip() == sandbox.fsid, flush=True)
