@@ -199,8 +199,12 @@ def _is_deleted(image: Image) -> bool:
 
 
 def _is_unused(image: Image, snap: Snap) -> bool:
-    if image.children(snap.id):
-        return False
+    try:
+        if image.children(snap.id):
+            return False
+    except exceptions.SnapshotNotFound:
+        # Somebody else has just removed it.
+        return True
     for child in records.children(image, snap.id):
         if lineage.still_needs(image.pool.cluster, child, image.id, snap.name):
             LOG.warning(

@@ -209,6 +209,22 @@ def test_what_is_gone_already_is_no_error(cluster, pool, link):
     assert scenes.contents(cluster) == {}
 
 
+def test_a_snap_that_somebody_removes_in_the_very_moment(cluster, pool, monkeypatch):
+    link = make(pool)
+    image_id = scenes.delete(pool, "parent")
+    children = MemoryImage.children
+
+    def removed(image, snap_id):
+        monkeypatch.undo()
+        with pool.open(image_id=link.image_id, read_only=False) as parent:
+            parent.remove_snap(snap_id)
+        return children(image, snap_id)
+
+    monkeypatch.setattr(MemoryImage, "children", removed)
+    assert purge(pool, image_id) == []
+    assert scenes.contents(cluster) == {}
+
+
 def test_a_clone_in_the_very_moment(pool, monkeypatch):
     link = make(pool)
     scenes.delete(pool, "parent")
