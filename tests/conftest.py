@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""In CI a test that needs Ceph may not be skipped: what was not run was not shown."""
+"""What all tests share: a real Ceph for those that need one, which in CI is all of those.
+
+A test that needs Ceph may not be skipped in CI: what was not run was not shown.
+"""
 
 import os
 from pathlib import Path
@@ -7,6 +10,25 @@ from pathlib import Path
 import pytest
 
 FUNCTIONAL = Path(__file__).parent / "functional"
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--driver",
+        choices=("file", "rbd"),
+        default="file",
+        help="the driver under the tests of the services; rbd starts a real Ceph",
+    )
+
+
+@pytest.fixture(scope="session")
+def ceph():
+    """The one real Ceph of all tests that do not start their own."""
+    from rbdstore.testing.sandbox import CephSandbox
+
+    # A client that a test kills is forgotten after five seconds instead of thirty.
+    with CephSandbox(client_watch_timeout=5) as running:
+        yield running
 
 
 def _fail_if_skipped(report, path):

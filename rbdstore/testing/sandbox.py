@@ -92,6 +92,8 @@ class CephSandbox(fixtures.Fixture):
             self._settings["paxos propose interval"] = paxos_propose_interval
         if client_watch_timeout is not None:
             self._settings["osd client watch timeout"] = client_watch_timeout
+            # A client says that it is alive at each tick, by default every 5 s.
+            self._settings["objecter tick interval"] = min(5.0, client_watch_timeout / 4)
         self._settings |= settings or {}
         self.users = ("admin", *(role.name for role in ROLES))
         self.fsid = str(uuid.uuid4())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One real Ceph for all tests that do not start their own, and the pools empty after each."""
+"""The driver's own connections for tests on a real Ceph, and the pools empty after each."""
 
 import contextlib
 import shutil
@@ -7,22 +7,16 @@ import shutil
 import pools
 import pytest
 import rados
+import samples
 import stores
 
 from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd.driver import RbdDriver
-from rbdstore.testing.sandbox import CephSandbox
-
-_shared = []
 
 
 @pytest.fixture(scope="session")
-def sandbox():
-    # A client that a test kills is forgotten after two seconds instead of thirty.
-    with CephSandbox(client_watch_timeout=2) as running:
-        _shared.append(running)
-        yield running
-        _shared.clear()
+def sandbox(ceph):
+    return ceph
 
 
 @pytest.fixture(autouse=True)
@@ -30,12 +24,10 @@ def _empty_pools(request):
     """See that each test leaves nothing behind, down to the RADOS objects."""
     yield
     # Some modules have a sandbox of their own, which they stop, break and look after.
-    if "sandbox" not in request.fixturenames or not _shared:
+    if "ceph" not in request.fixturenames:
         return
-    running = _shared[0]
-    if request.getfixturevalue("sandbox") is not running:
-        return
-    with rados.Rados(conffile=running.conf_path, rados_id="admin") as client:
+    conf = request.getfixturevalue("ceph").conf_path
+    with rados.Rados(conffile=conf, rados_id="admin") as client:
         try:
             pools.assert_empty(client)
         finally:
@@ -94,7 +86,7 @@ def pool(cluster):
 
 @pytest.fixture(params=["new", "old"])
 def features(request):
-    return None if request.param == "new" else stores.OLD_FEATURES
+    return None if request.param == "new" else samples.OLD_FEATURES
 
 
 @pytest.fixture
