@@ -16,7 +16,6 @@ Options are those of a backend's section. Everything is closed with the sandbox 
 import contextlib
 import json
 import pathlib
-import random
 import subprocess
 import sys
 
@@ -24,15 +23,11 @@ import rados
 import rbd
 
 import rbdstore
+from rbdstore import spec
 from rbdstore.testing.recipe import Role
-
-MiB = 1 << 20
 
 # Where a child process finds this library, installed or not.
 ROOT = pathlib.Path(rbdstore.__file__).parents[1]
-
-# What early releases of OpenStack made images with: librbd's features of then.
-OLD_FEATURES = ("layering", "striping")
 
 # Cinder without a capability for the manager, so that its tasks are refused.
 TASKLESS = Role(
@@ -90,16 +85,6 @@ def admin_image_store(sandbox, **options):
 
 def admin_volume_store(sandbox, **options):
     return volume_store(sandbox, user="admin", **options)
-
-
-def pattern(seed, size):
-    """Bytes that no other seed gives."""
-    return random.Random(str(seed)).randbytes(size)
-
-
-def body(data, length=64 * 1024):
-    """``data`` as an iterator of pieces."""
-    return (data[start : start + length] for start in range(0, len(data), length))
 
 
 @contextlib.contextmanager
@@ -246,6 +231,36 @@ class Foreign:
             except rbd.ImageNotFound:
                 return None
 
+    def reader(self, pool, name):
+        """Have an image open for reading."""
+        return self.open(pool, name, read_only=True)
+
+    def size(self, pool, name):
+        with self.reader(pool, name) as image:
+            return image.size()
+
+    def object_size(self, pool, name):
+        with self.reader(pool, name) as image:
+            return image.stat()["obj_size"]
+
+    def features(self, pool, name):
+        with self.reader(pool, name) as image:
+            bits = image.features()
+            return {feature for feature, bit in _FEATURES.items() if bits & bit}
+
+    def is_protected(self, pool, name, snap):
+        with self.reader(pool, name) as image:
+            return image.is_protected_snap(snap)
+
+    def children(self, pool, name, snap):
+        """The names of a snapshot's clones, those in the trash among them."""
+        with self.open(pool, name, snap=snap, read_only=True) as image:
+            return [child["image"] for child in image.list_children2()]
+
+    def is_claimed(self, pool, name):
+        """Whether somebody is at work on a name."""
+        return spec.lease_object(name) in self.objects(pool)
+
     def objects(self, pool):
         """The names of all RADOS objects of a pool, in every namespace."""
         with self.ioctx(pool) as ioctx:
@@ -272,15 +287,15 @@ class Foreign:
         return sum(key.startswith(prefix) for key in self.objects(pool))
 
 
+_FEATURES = {
+    "layering": rbd.RBD_FEATURE_LAYERING,
+    "striping": rbd.RBD_FEATURE_STRIPINGV2,
+    "exclusive-lock": rbd.RBD_FEATURE_EXCLUSIVE_LOCK,
+    "object-map": rbd.RBD_FEATURE_OBJECT_MAP,
+    "fast-diff": rbd.RBD_FEATURE_FAST_DIFF,
+    "deep-flatten": rbd.RBD_FEATURE_DEEP_FLATTEN,
+}
+
+
 def _bits(features):
-    if features is None:
-        return None
-    by_name = {
-        "layering": rbd.RBD_FEATURE_LAYERING,
-        "striping": rbd.RBD_FEATURE_STRIPINGV2,
-        "exclusive-lock": rbd.RBD_FEATURE_EXCLUSIVE_LOCK,
-        "object-map": rbd.RBD_FEATURE_OBJECT_MAP,
-        "fast-diff": rbd.RBD_FEATURE_FAST_DIFF,
-        "deep-flatten": rbd.RBD_FEATURE_DEEP_FLATTEN,
-    }
-    return sum(by_name[name] for name in features)
+    return None if features is None else sum(_FEATURES[name] for name in features)

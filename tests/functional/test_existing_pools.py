@@ -9,12 +9,13 @@ import subprocess
 
 import pytest
 import rbd
+import samples
 import stores
 
 from rbdstore import exceptions
 from rbdstore.spec import ImageSpec
 
-MiB = stores.MiB
+MiB = samples.MiB
 SIZE = MiB
 VOLUME, OTHER, THIRD = (f"volume-{number * 8}-0000-4000-8000-{number * 12}" for number in "123")
 SNAPSHOT = "snapshot-44444444-0000-4000-8000-444444444444"
@@ -22,7 +23,7 @@ IMAGE = "55555555-0000-4000-8000-555555555555"
 
 FORMATS = pytest.mark.parametrize("clone_format", [1, 2], ids=["format 1", "format 2"])
 FEATURES = pytest.mark.parametrize(
-    "features", [None, stores.OLD_FEATURES], ids=["new features", "old features"]
+    "features", [None, samples.OLD_FEATURES], ids=["new features", "old features"]
 )
 
 
@@ -51,7 +52,7 @@ def cinder_clone(stock, source, name, features=None):
 
 def glance_image(stock, sandbox, features=None):
     """What Glance leaves when it stores an image; return its location."""
-    stock.create("images", IMAGE, data=stores.pattern(IMAGE, SIZE), features=features)
+    stock.create("images", IMAGE, data=samples.pattern(IMAGE, SIZE), features=features)
     stock.snap("images", IMAGE, "snap")
     return f"rbd://{sandbox.fsid}/images/{IMAGE}/snap"
 
@@ -67,7 +68,7 @@ def nothing_left(stock):
 @FEATURES
 def test_an_image_of_glance_s(sandbox, stock, images, volumes, features):
     uri = glance_image(stock, sandbox, features)
-    data = stores.pattern(IMAGE, SIZE)
+    data = samples.pattern(IMAGE, SIZE)
     assert [found.uri for found in images.list()] == [uri]
     assert b"".join(images.get(uri)) == data
     stock.clone("images", IMAGE, "snap", "volumes", VOLUME, features=features)
@@ -87,7 +88,7 @@ def test_an_image_of_glance_s(sandbox, stock, images, volumes, features):
 
 
 def test_what_we_store_glance_can_serve_and_delete(stock, images):
-    data = stores.pattern("ours", 9 * MiB)
+    data = samples.pattern("ours", 9 * MiB)
     image = images.add(IMAGE, data)
     # As the stock driver deletes: the snapshot first, then the image.
     with stock.open("images", IMAGE, snap="snap", read_only=True) as opened:
@@ -105,7 +106,7 @@ def test_what_we_store_glance_can_serve_and_delete(stock, images):
 @FEATURES
 @pytest.mark.parametrize("order", ["source first", "clone first"])
 def test_a_clone_of_cinder_s(stock, volumes, features, order):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE), features=features)
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE), features=features)
     cinder_clone(stock, VOLUME, OTHER, features)
     found = {volume.name: volume for volume in volumes.list()}
     assert found[VOLUME].snapshots == ()
@@ -114,7 +115,7 @@ def test_a_clone_of_cinder_s(stock, volumes, features, order):
     assert volumes.create_cloned_volume(THIRD, OTHER).depth == 2
     for name in (VOLUME, OTHER) if order == "source first" else (OTHER, VOLUME):
         volumes.delete(name)
-        assert stock.read("volumes", THIRD) == stores.pattern(VOLUME, SIZE)
+        assert stock.read("volumes", THIRD) == samples.pattern(VOLUME, SIZE)
         assert volumes.get(THIRD).depth == 2
     assert [volume.name for volume in volumes.list()] == [THIRD]
     volumes.delete(THIRD)
@@ -123,7 +124,7 @@ def test_a_clone_of_cinder_s(stock, volumes, features, order):
 
 @FORMATS
 def test_the_snapshot_goes_with_the_clone_that_cinder_made(stock, volumes):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE))
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE))
     cinder_clone(stock, VOLUME, OTHER)
     volumes.delete(OTHER)
     assert stock.snaps("volumes", VOLUME) == []
@@ -131,7 +132,7 @@ def test_the_snapshot_goes_with_the_clone_that_cinder_made(stock, volumes):
     volumes.flatten(OTHER)
     assert stock.snaps("volumes", VOLUME) == []
     for name in (VOLUME, OTHER):
-        assert stock.read("volumes", name) == stores.pattern(VOLUME, SIZE)
+        assert stock.read("volumes", name) == samples.pattern(VOLUME, SIZE)
         volumes.delete(name)
 
 
@@ -139,7 +140,7 @@ def test_the_snapshot_goes_with_the_clone_that_cinder_made(stock, volumes):
 @FEATURES
 @pytest.mark.parametrize("order", [(OTHER, THIRD), (THIRD, OTHER)], ids=["forward", "reverse"])
 def test_what_cinder_left_deleted_goes_with_its_last_clone(stock, volumes, features, order):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE), features=features)
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE), features=features)
     cinder_clone(stock, VOLUME, OTHER, features)
     cinder_clone(stock, OTHER, THIRD, features)
     # Cinder renames a volume that has clones, and hides it so.
@@ -150,34 +151,34 @@ def test_what_cinder_left_deleted_goes_with_its_last_clone(stock, volumes, featu
     assert volumes.get(THIRD).depth == 2
     assert volumes.get(OTHER).depth == 3
     for name in order:
-        assert stock.read("volumes", name) == stores.pattern(VOLUME, SIZE)
+        assert stock.read("volumes", name) == samples.pattern(VOLUME, SIZE)
         volumes.delete(name)
     assert nothing_left(stock)
 
 
 @FORMATS
 def test_flatten_frees_what_cinder_left_deleted(stock, volumes):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE))
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE))
     cinder_clone(stock, VOLUME, OTHER)
     stock.rename("volumes", VOLUME, f"{VOLUME}.deleted")
     volumes.flatten(OTHER)
     assert stock.images("volumes") == [OTHER]
-    assert stock.read("volumes", OTHER) == stores.pattern(VOLUME, SIZE)
+    assert stock.read("volumes", OTHER) == samples.pattern(VOLUME, SIZE)
     volumes.delete(OTHER)
 
 
 @FORMATS
 def test_a_name_is_used_again_beside_what_cinder_left_of_it(stock, volumes):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE))
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE))
     cinder_clone(stock, VOLUME, OTHER)
     stock.rename("volumes", VOLUME, f"{VOLUME}.deleted")
     volumes.create(VOLUME, SIZE)
     volumes.create_cloned_volume(THIRD, VOLUME)
     volumes.delete(VOLUME)
-    assert stock.read("volumes", OTHER) == stores.pattern(VOLUME, SIZE)
+    assert stock.read("volumes", OTHER) == samples.pattern(VOLUME, SIZE)
     assert stock.read("volumes", THIRD) == bytes(SIZE)
     volumes.delete(THIRD)
-    assert stock.read("volumes", OTHER) == stores.pattern(VOLUME, SIZE)
+    assert stock.read("volumes", OTHER) == samples.pattern(VOLUME, SIZE)
     assert f"{VOLUME}.deleted" in stock.images("volumes")
     volumes.delete(OTHER)
     assert nothing_left(stock)
@@ -186,7 +187,7 @@ def test_a_name_is_used_again_beside_what_cinder_left_of_it(stock, volumes):
 @FORMATS
 @FEATURES
 def test_a_snapshot_of_cinder_s(stock, volumes, features):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE), features=features)
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE), features=features)
     stock.snap("volumes", VOLUME, SNAPSHOT)
     stock.clone("volumes", VOLUME, SNAPSHOT, "volumes", OTHER, features=features)
     stock.write("volumes", VOLUME, b"later")
@@ -199,14 +200,14 @@ def test_a_snapshot_of_cinder_s(stock, volumes, features):
     assert volumes.get(VOLUME).snapshots == ()
     volumes.delete(VOLUME)
     volumes.delete(OTHER)
-    assert stock.read("volumes", THIRD) == stores.pattern(VOLUME, SIZE)
+    assert stock.read("volumes", THIRD) == samples.pattern(VOLUME, SIZE)
     volumes.delete(THIRD)
     assert nothing_left(stock)
 
 
 @FORMATS
 def test_a_volume_that_was_backed_up(stock, volumes):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE))
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE))
     backup = "backup.66666666-0000-4000-8000-666666666666.snap.1700000000.12"
     stock.snap("volumes", VOLUME, backup, protect=False)
     assert volumes.get(VOLUME).snapshots == ()
@@ -220,7 +221,7 @@ def test_a_volume_that_was_backed_up(stock, volumes):
 def test_stock_cinder_understands_what_format_1_makes(sandbox, stock):
     volumes = stores.volume_store(sandbox, clone_format=1)
     volumes.create(VOLUME, SIZE)
-    stock.write("volumes", VOLUME, stores.pattern(VOLUME, SIZE))
+    stock.write("volumes", VOLUME, samples.pattern(VOLUME, SIZE))
     volumes.create_cloned_volume(OTHER, VOLUME)
     volumes.create_snapshot(VOLUME, SNAPSHOT)
     assert stock.snaps("volumes", VOLUME) == [f"{OTHER}.clone_snap", SNAPSHOT]
@@ -295,13 +296,13 @@ def test_an_operator_s_trashed_parent_stays_when_its_last_clone_goes(stock, volu
 
 @FORMATS
 def test_an_operator_s_snapshot_on_a_deleted_volume_is_kept(stock, volumes):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE))
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE))
     cinder_clone(stock, VOLUME, OTHER)
     stock.rename("volumes", VOLUME, f"{VOLUME}.deleted")
     stock.snap("volumes", f"{VOLUME}.deleted", "his", protect=False)
     volumes.delete(OTHER)
     assert stock.snaps("volumes", f"{VOLUME}.deleted") == ["his"]
-    assert stock.read("volumes", f"{VOLUME}.deleted", "his") == stores.pattern(VOLUME, SIZE)
+    assert stock.read("volumes", f"{VOLUME}.deleted", "his") == samples.pattern(VOLUME, SIZE)
     stock.remove("volumes", f"{VOLUME}.deleted")
 
 
@@ -309,12 +310,12 @@ def test_an_operator_s_snapshot_on_a_deleted_volume_is_kept(stock, volumes):
 def test_a_clone_in_another_pool_is_seen_and_not_harmed(sandbox, stock, clone_format):
     volumes = stores.admin_volume_store(sandbox, clone_format=clone_format)
     volumes.create(VOLUME, SIZE)
-    stock.write("volumes", VOLUME, stores.pattern(VOLUME, SIZE))
+    stock.write("volumes", VOLUME, samples.pattern(VOLUME, SIZE))
     volumes.create_snapshot(VOLUME, SNAPSHOT)
     stock.clone("volumes", VOLUME, SNAPSHOT, "vms", "disk")
     volumes.delete_snapshot(VOLUME, SNAPSHOT)
     volumes.delete(VOLUME)
-    assert stock.read("vms", "disk") == stores.pattern(VOLUME, SIZE)
+    assert stock.read("vms", "disk") == samples.pattern(VOLUME, SIZE)
     disks = stores.volume_store(sandbox, user="admin", pool="vms", clone_format=clone_format)
     assert disks.get("disk").depth == 1
     disks.delete("disk")
@@ -363,7 +364,7 @@ def _snapshot(volumes):
 
 @FORMATS
 def test_another_client_goes_on_writing_through_everything(sandbox, stock, volumes):
-    stock.create("volumes", VOLUME, data=stores.pattern(VOLUME, SIZE))
+    stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE))
     cinder_clone(stock, VOLUME, OTHER)
     with stores.held_open(sandbox, "volumes", OTHER, data=b"precious"):
         volumes.create_snapshot(OTHER, SNAPSHOT)
@@ -373,7 +374,7 @@ def test_another_client_goes_on_writing_through_everything(sandbox, stock, volum
         volumes.rename(OTHER, THIRD)
         with pytest.raises(exceptions.InUse):
             volumes.delete(THIRD)
-    assert stock.read("volumes", THIRD) == b"precious" + stores.pattern(VOLUME, SIZE)[8:]
+    assert stock.read("volumes", THIRD) == b"precious" + samples.pattern(VOLUME, SIZE)[8:]
     volumes.delete(THIRD)
     assert nothing_left(stock)
 
@@ -387,14 +388,14 @@ def test_clones_of_both_formats_of_one_snapshot(sandbox, stock, features):
         stores.volume_store(sandbox, clone_format=number, features=features) for number in (1, 2)
     )
     first.create(VOLUME, SIZE)
-    stock.write("volumes", VOLUME, stores.pattern(VOLUME, SIZE))
+    stock.write("volumes", VOLUME, samples.pattern(VOLUME, SIZE))
     first.create_snapshot(VOLUME, SNAPSHOT)
     first.create_from_snapshot("volume-old", VOLUME, SNAPSHOT)
     second.create_from_snapshot("volume-new", VOLUME, SNAPSHOT)
     second.delete_snapshot(VOLUME, SNAPSHOT)
     first.delete(VOLUME)
     second.delete("volume-old")
-    assert stock.read("volumes", "volume-new") == stores.pattern(VOLUME, SIZE)
+    assert stock.read("volumes", "volume-new") == samples.pattern(VOLUME, SIZE)
     first.delete("volume-new")
     assert nothing_left(stock)
 
@@ -403,13 +404,13 @@ def test_clones_of_both_formats_of_one_snapshot(sandbox, stock, features):
 def test_a_chain_through_both_formats(sandbox, stock, names):
     first, second = (stores.volume_store(sandbox, clone_format=number) for number in (1, 2))
     first.create("a", SIZE)
-    stock.write("volumes", "a", stores.pattern("a", SIZE))
+    stock.write("volumes", "a", samples.pattern("a", SIZE))
     first.create_cloned_volume("b", "a")
     second.create_cloned_volume("c", "b")
     assert first.create_cloned_volume("d", "c").depth == 3
     for number, name in enumerate(names):
         (first, second)[number % 2].delete(name)
-        assert stock.read("volumes", "d") == stores.pattern("a", SIZE)
+        assert stock.read("volumes", "d") == samples.pattern("a", SIZE)
         assert second.get("d").depth == 3
     second.delete("d")
     assert nothing_left(stock)

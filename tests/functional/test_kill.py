@@ -17,12 +17,13 @@ import pools
 import pytest
 import rados
 import rbd
+import samples
 import stores
 import worker
 
 from rbdstore import spec
 
-MiB = stores.MiB
+MiB = samples.MiB
 KILLS = 20
 AT_ONCE = 10
 LEASE_SECONDS = 2
@@ -58,7 +59,7 @@ class Scene:
         self.options = {"rbd_lease_seconds": LEASE_SECONDS, **options}
         self.images = stores.image_store(sandbox, **self.options)
         self.volumes = stores.volume_store(sandbox, **self.options)
-        self.data = stores.pattern("image", SIZE)
+        self.data = samples.pattern("image", SIZE)
         self.image = self.images.add("image", self.data)
         self.expected = {"image": self.data}
 

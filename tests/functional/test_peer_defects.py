@@ -14,13 +14,14 @@ import time
 
 import pytest
 import rbd
+import samples
 import stores
 
 import rbdstore
 from rbdstore import exceptions
 
-MiB = stores.MiB
-DATA = stores.pattern("defects", MiB)
+MiB = samples.MiB
+DATA = samples.pattern("defects", MiB)
 
 FORMATS = pytest.mark.parametrize("clone_format", [1, 2], ids=["format 1", "format 2"])
 

@@ -2,10 +2,11 @@
 """What the rbd driver promises of an image: its data, and who uses it."""
 
 import pytest
+import samples
 import scratch
 import stores
+from samples import OLD_FEATURES
 from scratch import GiB, KiB, MiB
-from stores import OLD_FEATURES
 
 from rbdstore import exceptions
 
@@ -13,7 +14,7 @@ from rbdstore import exceptions
 class TestData:
     def test_read_and_write(self, either_pool):
         with scratch.an_image(either_pool, size=10 * MiB) as image:
-            data = stores.pattern("data", 5 * MiB)
+            data = samples.pattern("data", 5 * MiB)
             image.write(3 * MiB + 7, data)
             image.write(0, bytearray(b"begin"))
             image.flush()

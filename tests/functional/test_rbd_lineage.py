@@ -4,8 +4,8 @@
 import pytest
 import scratch
 import stores
+from samples import OLD_FEATURES
 from scratch import MiB
-from stores import OLD_FEATURES
 
 from rbdstore import driver, exceptions
 from rbdstore.testing.recipe import Role

@@ -2,8 +2,8 @@
 """What the rbd driver promises of pools: images by name, and small objects."""
 
 import pytest
+import samples
 import scratch
-import stores
 from scratch import MiB
 
 from rbdstore import exceptions
@@ -124,7 +124,7 @@ class TestImages:
 class TestSmallObjects:
     def test_content(self, pool, raw):
         assert pool.read_object("k") == b""
-        content = stores.pattern("object", 3 * MiB)
+        content = samples.pattern("object", 3 * MiB)
         with raw.ioctx("volumes") as ioctx:
             ioctx.write_full("k", content)
         assert pool.read_object("k") == content

@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 import readme
+import samples
 import stores
 
-DATA = stores.pattern("readme", 2 * stores.MiB)
+DATA = samples.pattern("readme", 2 * samples.MiB)
 
 
 def test_python_block(sandbox, tmp_path, monkeypatch, capsys):

@@ -2,13 +2,14 @@
 """What each user may do, and that who may not has changed nothing; and locations that lie."""
 
 import pytest
+import samples
 import stores
 
 from rbdstore import exceptions
 from rbdstore.testing import recipe
 
-MiB = stores.MiB
-DATA = stores.pattern("rights", MiB)
+MiB = samples.MiB
+DATA = samples.pattern("rights", MiB)
 
 # Glance as set-up guides made it for long: nothing lets it see who cloned its images.
 NARROW = recipe.Role("glance-narrow", osd=("profile rbd pool=images",), mgr=())

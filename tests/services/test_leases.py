@@ -11,11 +11,11 @@ import time
 
 import pytest
 import racers
-import stores
+import samples
 
 from rbdstore import exceptions, threads
 
-MiB = stores.MiB
+MiB = samples.MiB
 LEASE = 2
 BEYOND = 2.5 * LEASE
 
@@ -24,25 +24,19 @@ CUT_OFF = {"LeaseLost", "Unreachable"}
 
 
 @pytest.fixture
-def pair(sandbox):
-    with racers.running(sandbox, 2, rbd_lease_seconds=LEASE) as found:
+def pair(place):
+    with racers.running(place, 2, rbd_lease_seconds=LEASE) as found:
         yield found
 
 
 @pytest.fixture
-def volumes(sandbox):
-    return stores.admin_volume_store(sandbox, rbd_lease_seconds=LEASE)
+def volumes(place):
+    return place.volumes("admin", rbd_lease_seconds=LEASE)
 
 
 @pytest.fixture
-def images(sandbox):
-    return stores.admin_image_store(sandbox, rbd_lease_seconds=LEASE)
-
-
-@pytest.fixture
-def raw(sandbox):
-    with stores.foreign(sandbox) as client:
-        yield client
+def images(place):
+    return place.images("admin", rbd_lease_seconds=LEASE)
 
 
 class Upload:
@@ -50,7 +44,7 @@ class Upload:
 
     def __init__(self, racer, raw, path, image_id, seed):
         self.racer = racer
-        self.data = stores.pattern(seed, 2 * MiB)
+        self.data = samples.pattern(seed, 2 * MiB)
         os.mkfifo(path)
         known = set(raw.images("images"))
         racer.begin(upload_from, image_id, str(path), 2 * MiB)
@@ -137,16 +131,16 @@ def test_one_that_hung_does_not_touch_what_its_successor_has_made(pair, images, 
     pair[0].signal(signal.SIGCONT)
     assert ours.finish() in CUT_OFF
     assert raw.images("images") == ["image"]
-    assert raw.read("images", "image") == stores.pattern("theirs", 2 * MiB)
+    assert raw.read("images", "image") == samples.pattern("theirs", 2 * MiB)
     images.delete("rbd://image")
 
 
-def test_one_that_hung_does_not_delete_another_volume_of_that_name(pair, volumes, raw, sandbox):
+def test_one_that_hung_does_not_delete_another_volume_of_that_name(pair, volumes, raw, place):
     raw.create("volumes", "volume", data=b"first")
-    with stores.held_open(sandbox, "volumes", "volume"):
+    with place.held_open("volumes", "volume"):
         # It waits for the one who has it open.
         pair[0].begin(delete_waiting, "volume", 60)
-        racers.until(lambda: "rbdstore.lease.volume" in raw.objects("volumes"))
+        racers.until(lambda: raw.is_claimed("volumes", "volume"))
         frozen(pair[0])
         volumes.rename("volume", "moved")
         raw.create("volumes", "volume", data=b"second")

@@ -4,55 +4,23 @@
 import threading
 
 import pytest
-import stores
+import samples
 
 from rbdstore import exceptions
 from rbdstore.spec import ImageSpec
 from rbdstore.volumes import Volume
 
-MiB = stores.MiB
+MiB = samples.MiB
 GiB = 1 << 30
-
-
-@pytest.fixture
-def images(sandbox):
-    return stores.image_store(sandbox)
-
-
-@pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
-
-
-@pytest.fixture
-def raw(sandbox):
-    with stores.foreign(sandbox) as client:
-        yield client
-
-
-@pytest.fixture
-def image(images):
-    """An image whose bytes are ``pattern("image", 9 MiB)``, deleted at the end."""
-    stored = images.add("image-1", stores.pattern("image", 9 * MiB))
-    yield stored
-    images.delete(stored.uri)
 
 
 @pytest.fixture
 def source(volumes, raw):
     """A volume called ``source`` whose bytes are ``pattern("source", 9 MiB)``."""
     volumes.create("source", 9 * MiB)
-    raw.write("volumes", "source", stores.pattern("source", 9 * MiB))
+    raw.write("volumes", "source", samples.pattern("source", 9 * MiB))
     yield "source"
     volumes.delete("source")
-
-
-@pytest.fixture
-def unchanged(raw):
-    """See that a test changes nothing from where it calls this, or from its beginning."""
-    before = [raw.state()]
-    yield lambda: before.append(raw.state())
-    assert raw.state() == before[-1]
 
 
 # clone
@@ -63,15 +31,15 @@ def test_clone_shares_the_bytes_of_an_image(volumes, raw, image):
     assert made == Volume("volume-1", 9 * MiB, ImageSpec("images", "image-1", "snap"), 1, ())
     assert raw.parent("volumes", "volume-1") == ("images", "image-1", "snap")
     assert raw.data_objects("volumes", "volume-1") == 0
-    assert raw.read("volumes", "volume-1") == stores.pattern("image", 9 * MiB)
+    assert raw.read("volumes", "volume-1") == samples.pattern("image", 9 * MiB)
     raw.write("volumes", "volume-1", b"written", MiB)
-    assert raw.read("images", "image-1") == stores.pattern("image", 9 * MiB)
+    assert raw.read("images", "image-1") == samples.pattern("image", 9 * MiB)
     volumes.delete("volume-1")
 
 
 def test_clone_may_be_larger(volumes, raw, image):
     assert volumes.clone("volume-1", image.uri, 12 * MiB).size == 12 * MiB
-    expected = stores.pattern("image", 9 * MiB) + bytes(3 * MiB)
+    expected = samples.pattern("image", 9 * MiB) + bytes(3 * MiB)
     assert raw.read("volumes", "volume-1") == expected
     volumes.delete("volume-1")
 
@@ -93,8 +61,8 @@ def test_clone_takes_raw_images_only(volumes, image, unchanged, disk_format):
         volumes.clone("volume-1", image.uri, disk_format=disk_format)
 
 
-def test_clone_refuses_what_it_cannot_share(volumes, image, sandbox, unchanged):
-    other_cluster = image.uri.replace(sandbox.fsid, "5f1d8f5e-7f7e-4b1b-9b1a-0c3d0f3f5d11")
+def test_clone_refuses_what_it_cannot_share(volumes, image, place, unchanged):
+    other_cluster = image.uri.replace(place.fsid, "5f1d8f5e-7f7e-4b1b-9b1a-0c3d0f3f5d11")
     for uri in (other_cluster, "rbd://image-1"):
         with pytest.raises(exceptions.NotCloneable):
             volumes.clone("volume-1", uri)
@@ -114,7 +82,7 @@ def test_a_cloned_volume_is_its_source_as_it_is_now(volumes, raw, source):
     assert (made.parent.pool, made.parent.image) == ("volumes", source)
     raw.write("volumes", source, b"written later")
     raw.write("volumes", "clone", b"written to the clone", 5 * MiB)
-    before = stores.pattern("source", 9 * MiB)
+    before = samples.pattern("source", 9 * MiB)
     expected = bytearray(before)
     expected[5 * MiB : 5 * MiB + 20] = b"written to the clone"
     assert raw.read("volumes", "clone") == expected
@@ -124,10 +92,10 @@ def test_a_cloned_volume_is_its_source_as_it_is_now(volumes, raw, source):
     assert raw.snaps("volumes", source) == []
 
 
-def test_a_volume_in_use_can_be_cloned(volumes, raw, sandbox, source):
-    with stores.held_open(sandbox, "volumes", source, data=b"acknowledged"):
+def test_a_volume_in_use_can_be_cloned(volumes, raw, place, source):
+    with place.held_open("volumes", source, data=b"acknowledged"):
         volumes.create_cloned_volume("clone", source)
-        expected = b"acknowledged" + stores.pattern("source", 9 * MiB)[12:]
+        expected = b"acknowledged" + samples.pattern("source", 9 * MiB)[12:]
         assert raw.read("volumes", "clone") == expected
     volumes.delete("clone")
 
@@ -140,7 +108,7 @@ def test_many_clones_share_one_moment_and_one_snapshot(volumes, raw, source):
     assert len({volume.parent for volume in made}) == 1
     assert len(raw.snaps("volumes", source)) == 1
     for name in names:
-        expected = stores.pattern("source", 9 * MiB) + bytes(3 * MiB)
+        expected = samples.pattern("source", 9 * MiB) + bytes(3 * MiB)
         assert raw.read("volumes", name) == expected
     for name in names:
         assert len(raw.snaps("volumes", source)) == 1
@@ -180,7 +148,7 @@ def test_clones_made_at_once_by_many_threads(volumes, raw, source):
     assert raw.images("volumes") == [*names, source]
     threads = [threading.Thread(target=volumes.delete, args=(name,)) for name in names]
     for name in names:
-        assert raw.read("volumes", name) == stores.pattern("source", 9 * MiB)
+        assert raw.read("volumes", name) == samples.pattern("source", 9 * MiB)
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -190,17 +158,14 @@ def test_clones_made_at_once_by_many_threads(volumes, raw, source):
 
 
 @pytest.mark.parametrize("target", ["source", "destination"])
-@pytest.mark.parametrize("mode", ["inline", "task"])
-@pytest.mark.parametrize("clone_format", [1, 2])
-def test_the_depth_limit_is_kept(sandbox, raw, target, mode, clone_format):
-    volumes = stores.volume_store(
-        sandbox,
+def test_the_depth_limit_is_kept(place, raw, target, flatten_mode, clone_format):
+    volumes = place.volumes(
         clone_format=clone_format,
         rbd_max_clone_depth=2,
         rbd_flatten_target=target,
-        rbd_flatten_mode=mode,
+        rbd_flatten_mode=flatten_mode,
     )
-    data = stores.pattern("depth", MiB)
+    data = samples.pattern("depth", MiB)
     volumes.create("v0", MiB)
     raw.write("volumes", "v0", data)
     assert volumes.create_cloned_volume("v1", "v0").depth == 1
@@ -220,11 +185,11 @@ def test_the_depth_limit_is_kept(sandbox, raw, target, mode, clone_format):
 
 
 @pytest.mark.parametrize("limit", [0, -1])
-def test_no_depth_at_all_makes_full_copies(sandbox, raw, source, limit):
-    volumes = stores.volume_store(sandbox, rbd_max_clone_depth=limit)
+def test_no_depth_at_all_makes_full_copies(place, raw, source, limit):
+    volumes = place.volumes(rbd_max_clone_depth=limit)
     made = volumes.create_cloned_volume("copy", source, 12 * MiB)
     assert made == Volume("copy", 12 * MiB, None, 0, ())
-    assert raw.read("volumes", "copy") == stores.pattern("source", 9 * MiB) + bytes(3 * MiB)
+    assert raw.read("volumes", "copy") == samples.pattern("source", 9 * MiB) + bytes(3 * MiB)
     assert raw.snaps("volumes", source) == []
     assert raw.snaps("volumes", "copy") == []
     volumes.delete("copy")
@@ -233,13 +198,12 @@ def test_no_depth_at_all_makes_full_copies(sandbox, raw, source, limit):
 # flatten
 
 
-@pytest.mark.parametrize("mode", ["inline", "task"])
-def test_flatten_lets_go_of_the_parent_and_of_what_carried_it(sandbox, raw, source, mode):
-    volumes = stores.volume_store(sandbox, rbd_flatten_mode=mode)
+def test_flatten_lets_go_of_the_parent_and_of_what_carried_it(place, raw, source, flatten_mode):
+    volumes = place.volumes(rbd_flatten_mode=flatten_mode)
     volumes.create_cloned_volume("clone", source, 12 * MiB)
-    with stores.held_open(sandbox, "volumes", "clone", data=b"in use"):
+    with place.held_open("volumes", "clone", data=b"in use"):
         assert volumes.flatten("clone") == Volume("clone", 12 * MiB, None, 0, ())
-    expected = b"in use" + stores.pattern("source", 9 * MiB)[6:] + bytes(3 * MiB)
+    expected = b"in use" + samples.pattern("source", 9 * MiB)[6:] + bytes(3 * MiB)
     assert raw.read("volumes", "clone") == expected
     assert raw.snaps("volumes", source) == []
     assert volumes.flatten("clone").parent is None
@@ -256,5 +220,5 @@ def test_flatten_reclaims_a_deleted_parent(volumes, raw, image):
     assert seen
     assert seen[-1][0] <= seen[-1][1]
     assert raw.trash("volumes") == {}
-    assert raw.read("volumes", "clone") == stores.pattern("image", 9 * MiB)
+    assert raw.read("volumes", "clone") == samples.pattern("image", 9 * MiB)
     volumes.delete("clone")

@@ -4,28 +4,22 @@
 import concurrent.futures
 
 import pytest
-import stores
+import samples
 
 from rbdstore import exceptions
 
-MiB = stores.MiB
+MiB = samples.MiB
 THREADS = 8
 
 
 @pytest.fixture(scope="module")
-def volumes(sandbox):
-    return stores.admin_volume_store(sandbox)
+def volumes(place):
+    return place.volumes("admin")
 
 
 @pytest.fixture(scope="module")
-def images(sandbox):
-    return stores.admin_image_store(sandbox)
-
-
-@pytest.fixture
-def raw(sandbox):
-    with stores.foreign(sandbox) as client:
-        yield client
+def images(place):
+    return place.images("admin")
 
 
 @pytest.fixture
@@ -103,9 +97,9 @@ def test_one_thread_gets_the_name(pool, volumes, raw):
 
 
 def test_uploads_side_by_side(pool, images, raw):
-    bodies = {f"image-{number}": stores.pattern(number, 3 * MiB) for number in range(THREADS)}
+    bodies = {f"image-{number}": samples.pattern(number, 3 * MiB) for number in range(THREADS)}
     # Of unknown size, so that all that is known of an upload is its own.
-    each(pool, lambda name: images.add(name, stores.body(bodies[name])), bodies)
+    each(pool, lambda name: images.add(name, samples.pieces(bodies[name])), bodies)
     for name, data in bodies.items():
         assert raw.read("images", name) == data
     each(pool, lambda name: images.delete(f"rbd://{name}"), bodies)

@@ -2,31 +2,15 @@
 """Snapshots of volumes and volumes made from them: every verb, as client.cinder."""
 
 import pytest
-import stores
+import samples
 
 from rbdstore import exceptions
 from rbdstore.spec import ImageSpec
 from rbdstore.volumes import Volume
 
-MiB = stores.MiB
+MiB = samples.MiB
 SIZE = 9 * MiB
-BEFORE = stores.pattern("before", SIZE)
-
-FORMATS = pytest.mark.parametrize("clone_format", [1, 2], ids=["format 1", "format 2"])
-FEATURES = pytest.mark.parametrize(
-    "features", [None, stores.OLD_FEATURES], ids=["new features", "old features"]
-)
-
-
-@pytest.fixture
-def raw(sandbox):
-    with stores.foreign(sandbox) as client:
-        yield client
-
-
-@pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
+BEFORE = samples.pattern("before", SIZE)
 
 
 @pytest.fixture
@@ -49,8 +33,7 @@ def test_a_snapshot_keeps_the_bytes(volumes, raw, source):
     assert volumes.get(source).snapshots == ("snapshot-1",)
     assert raw.read("volumes", source, "snapshot-1") == BEFORE
     assert raw.read("volumes", source) == b"now" + BEFORE[3:]
-    with raw.open("volumes", source, read_only=True) as opened:
-        assert opened.is_protected_snap("snapshot-1")
+    assert raw.is_protected("volumes", source, "snapshot-1")
 
 
 def test_snapshots_are_listed_oldest_first_and_ours_are_not(volumes, source):
@@ -64,8 +47,8 @@ def test_snapshots_are_listed_oldest_first_and_ours_are_not(volumes, source):
     assert volumes.get(source).snapshots == ("snapshot-1",)
 
 
-def test_a_volume_in_use_can_be_snapshotted(volumes, raw, sandbox, source):
-    with stores.held_open(sandbox, "volumes", source, data=b"acknowledged"):
+def test_a_volume_in_use_can_be_snapshotted(volumes, raw, place, source):
+    with place.held_open("volumes", source, data=b"acknowledged"):
         volumes.create_snapshot(source, "snapshot-2")
         assert raw.read("volumes", source, "snapshot-2")[:12] == b"acknowledged"
         volumes.delete_snapshot(source, "snapshot-2")
@@ -129,8 +112,8 @@ def test_revert_brings_bytes_and_size_back(volumes, raw, source):
     assert raw.snaps("volumes", source) == ["snapshot-1"]
 
 
-def test_revert_refuses_a_volume_that_is_open_for_writing(volumes, raw, sandbox, source):
-    with stores.held_open(sandbox, "volumes", source, data=b"precious"):
+def test_revert_refuses_a_volume_that_is_open_for_writing(volumes, raw, place, source):
+    with place.held_open("volumes", source, data=b"precious"):
         with pytest.raises(exceptions.InUse) as caught:
             volumes.revert_to_snapshot(source, "snapshot-1")
         assert len(caught.value.watchers) == 1
@@ -140,10 +123,8 @@ def test_revert_refuses_a_volume_that_is_open_for_writing(volumes, raw, sandbox,
 # create_from_snapshot
 
 
-@FORMATS
-@FEATURES
-def test_a_volume_from_a_snapshot_shares_its_bytes(sandbox, raw, clone_format, features):
-    volumes = stores.volume_store(sandbox, clone_format=clone_format, features=features)
+def test_a_volume_from_a_snapshot_shares_its_bytes(place, raw, clone_format, features):
+    volumes = place.volumes(clone_format=clone_format, features=features)
     make_source(volumes, raw)
     made = volumes.create_from_snapshot("clone", "source", "snapshot-1")
     assert made == Volume("clone", SIZE, ImageSpec("volumes", "source", "snapshot-1"), 1, ())
@@ -158,16 +139,14 @@ def test_a_volume_from_a_snapshot_shares_its_bytes(sandbox, raw, clone_format, f
     volumes.delete("source")
 
 
-@FORMATS
-@FEATURES
-@pytest.mark.parametrize("mode", ["inline", "task"])
-def test_a_volume_from_a_snapshot_may_be_independent(sandbox, raw, clone_format, features, mode):
-    volumes = stores.volume_store(
-        sandbox,
+def test_a_volume_from_a_snapshot_may_be_independent(
+    place, raw, clone_format, features, flatten_mode
+):
+    volumes = place.volumes(
         clone_format=clone_format,
         features=features,
         rbd_flatten_volume_from_snapshot=True,
-        rbd_flatten_mode=mode,
+        rbd_flatten_mode=flatten_mode,
     )
     make_source(volumes, raw)
     made = volumes.create_from_snapshot("copy", "source", "snapshot-1", 12 * MiB)
@@ -216,9 +195,8 @@ def test_a_clone_goes_on_from_a_snapshot_of_a_clone(volumes, raw, source):
 # delete_snapshot
 
 
-@FORMATS
-def test_a_deleted_snapshot_stays_for_its_clones_only(sandbox, raw, clone_format):
-    volumes = stores.volume_store(sandbox, clone_format=clone_format)
+def test_a_deleted_snapshot_stays_for_its_clones_only(place, raw, clone_format):
+    volumes = place.volumes(clone_format=clone_format)
     make_source(volumes, raw)
     for name in ("clone-1", "clone-2"):
         volumes.create_from_snapshot(name, "source", "snapshot-1")
@@ -238,9 +216,8 @@ def test_a_deleted_snapshot_stays_for_its_clones_only(sandbox, raw, clone_format
     volumes.delete("source")
 
 
-@FORMATS
-def test_a_volume_whose_deleted_snapshot_has_clones_can_be_deleted(sandbox, raw, clone_format):
-    volumes = stores.volume_store(sandbox, clone_format=clone_format)
+def test_a_volume_whose_deleted_snapshot_has_clones_can_be_deleted(place, raw, clone_format):
+    volumes = place.volumes(clone_format=clone_format)
     make_source(volumes, raw)
     volumes.create_from_snapshot("clone", "source", "snapshot-1")
     volumes.delete_snapshot("source", "snapshot-1")
@@ -252,9 +229,8 @@ def test_a_volume_whose_deleted_snapshot_has_clones_can_be_deleted(sandbox, raw,
     assert raw.trash("volumes") == {}
 
 
-@FORMATS
-def test_flatten_of_the_last_clone_frees_the_deleted_snapshot(sandbox, raw, clone_format):
-    volumes = stores.volume_store(sandbox, clone_format=clone_format)
+def test_flatten_of_the_last_clone_frees_the_deleted_snapshot(place, raw, clone_format):
+    volumes = place.volumes(clone_format=clone_format)
     make_source(volumes, raw)
     volumes.create_from_snapshot("clone", "source", "snapshot-1")
     volumes.delete_snapshot("source", "snapshot-1")
@@ -265,9 +241,8 @@ def test_flatten_of_the_last_clone_frees_the_deleted_snapshot(sandbox, raw, clon
         volumes.delete(name)
 
 
-@FORMATS
-def test_old_images_keep_a_parent_for_their_snapshots(sandbox, raw, clone_format):
-    volumes = stores.volume_store(sandbox, clone_format=clone_format, features=stores.OLD_FEATURES)
+def test_old_images_keep_a_parent_for_their_snapshots(place, raw, clone_format):
+    volumes = place.volumes(clone_format=clone_format, features=samples.OLD_FEATURES)
     make_source(volumes, raw)
     volumes.create_from_snapshot("clone", "source", "snapshot-1")
     volumes.create_snapshot("clone", "earlier")
@@ -288,9 +263,9 @@ def test_old_images_keep_a_parent_for_their_snapshots(sandbox, raw, clone_format
     volumes.delete("clone")
 
 
-def test_an_image_whose_flattened_clones_have_old_snapshots_says_which(sandbox, raw):
-    images = stores.admin_image_store(sandbox, rbd_features=list(stores.OLD_FEATURES))
-    volumes = stores.admin_volume_store(sandbox, features=stores.OLD_FEATURES)
+def test_an_image_whose_flattened_clones_have_old_snapshots_says_which(place, raw):
+    images = place.images("admin", rbd_features=list(samples.OLD_FEATURES))
+    volumes = place.volumes("admin", features=samples.OLD_FEATURES)
     image = images.add("image-1", BEFORE)
     volumes.clone("clone", image.uri)
     volumes.create_snapshot("clone", "earlier")

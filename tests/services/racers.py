@@ -3,7 +3,7 @@
 
 ::
 
-    with racers.running(sandbox, 2) as (one, other):
+    with racers.running(place, 2) as (one, other):
         outcomes = racers.race((one, "volumes.create", "volume-x", MiB),
                                (other, "volumes.create", "volume-x", MiB))
         assert sorted(outcomes) == ["Duplicate", "ok"]
@@ -42,10 +42,16 @@ class Racer:
     def function(stores, *args): ...
     """
 
-    def __init__(self, sandbox, **options):
+    def __init__(self, place, **options):
         self._pipe, theirs = _context.Pipe()
         self._process = _context.Process(
-            target=_serve, args=(theirs, sandbox.conf_path, options), daemon=True
+            target=_serve,
+            args=(
+                theirs,
+                place.driver,
+                [place.options(pool, **options) for pool in ("images", "volumes")],
+            ),
+            daemon=True,
         )
         self._process.start()
         theirs.close()
@@ -84,12 +90,11 @@ class Racer:
 
 
 @contextlib.contextmanager
-def running(sandbox, count, **options):
+def running(place, count, **options):
     """Start processes; ``options`` are a backend's, the pool's name apart."""
     with contextlib.ExitStack() as stack:
         found = [
-            stack.enter_context(contextlib.closing(Racer(sandbox, **options)))
-            for _ in range(count)
+            stack.enter_context(contextlib.closing(Racer(place, **options))) for _ in range(count)
         ]
         for racer in found:
             assert racer.outcome() == "ok"
@@ -112,14 +117,11 @@ def until(done, timeout=60):
         time.sleep(0.05)
 
 
-def _serve(pipe, conf, options):
-    options = {"rbd_lease_seconds": 3, "rbd_user": "admin", **options}
+def _serve(pipe, driver, options_of_pools):
     with contextlib.ExitStack() as stack:
         images, volumes = (
-            stack.enter_context(
-                rbdstore.connect("rbd", rbd_ceph_conf=conf, rbd_pool=pool, **options)
-            )
-            for pool in ("images", "volumes")
+            stack.enter_context(rbdstore.connect(driver, **options))
+            for options in options_of_pools
         )
         stores = Stores(images.images, volumes.volumes)
         stores.volumes.list()

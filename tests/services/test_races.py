@@ -5,11 +5,11 @@ import contextlib
 
 import pytest
 import racers
-import stores
+import samples
 
 from rbdstore import exceptions
 
-MiB = stores.MiB
+MiB = samples.MiB
 ROUNDS = 20
 FEWER = 8
 
@@ -18,45 +18,39 @@ GONE = {"ImageNotFound", "SnapshotNotFound", "Vanished"}
 
 
 @pytest.fixture(scope="module")
-def pair(sandbox):
-    with racers.running(sandbox, 2) as found:
+def pair(place):
+    with racers.running(place, 2) as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def four(sandbox, pair):
-    with racers.running(sandbox, 2) as more:
+def four(place, pair):
+    with racers.running(place, 2) as more:
         yield [*pair, *more]
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["format1", "format2"])
-def each_format(request, sandbox, pair):
+@pytest.fixture
+def each_format(place, pair, clone_format):
     """Two processes, and a store like theirs, for each clone format."""
     with contextlib.ExitStack() as stack:
         found = pair
-        if request.param == 1:
-            found = stack.enter_context(racers.running(sandbox, 2, rbd_clone_format="1"))
-        yield found, stores.admin_volume_store(sandbox, clone_format=request.param)
+        if clone_format == 1:
+            found = stack.enter_context(racers.running(place, 2, rbd_clone_format="1"))
+        yield found, place.volumes("admin", clone_format=clone_format)
 
 
 @pytest.fixture(scope="module")
-def volumes(sandbox):
-    return stores.admin_volume_store(sandbox)
+def volumes(place):
+    return place.volumes("admin")
 
 
 @pytest.fixture(scope="module")
-def images(sandbox):
-    return stores.admin_image_store(sandbox)
-
-
-@pytest.fixture
-def raw(sandbox):
-    with stores.foreign(sandbox) as client:
-        yield client
+def images(place):
+    return place.images("admin")
 
 
 def upload(all_stores, image_id, seed):
-    all_stores.images.add(image_id, stores.pattern(seed, MiB), MiB)
+    all_stores.images.add(image_id, samples.pattern(seed, MiB), MiB)
 
 
 def delete_image(all_stores, uri):
@@ -67,7 +61,7 @@ def assert_listed(raw, pool, expected):
     """See that these images are listed, no others, and that each can be opened."""
     assert raw.images(pool) == sorted(expected)
     for name in expected:
-        with raw.open(pool, name, read_only=True):
+        with raw.reader(pool, name):
             pass
 
 
@@ -202,11 +196,11 @@ def test_a_volume_may_be_deleted_by_all_at_once(four, raw):
         assert_listed(raw, "volumes", [])
 
 
-def test_one_who_waits_finds_the_volume_deleted_by_another(pair, sandbox, raw):
+def test_one_who_waits_finds_the_volume_deleted_by_another(pair, place, raw):
     raw.create("volumes", "volume", data=b"v")
-    with stores.held_open(sandbox, "volumes", "volume"):
+    with place.held_open("volumes", "volume"):
         pair[0].begin(delete_waiting, "volume", 60)
-        racers.until(lambda: "rbdstore.lease.volume" in raw.objects("volumes"))
+        racers.until(lambda: raw.is_claimed("volumes", "volume"))
     raw.remove("volumes", "volume")
     assert pair[0].outcome() == "ok"
 
@@ -230,7 +224,7 @@ def test_one_of_many_uploads_an_image(four, images, raw, count, rounds):
         outcomes = racers.race(*((p, upload, name, seed) for seed, p in enumerate(four[:count])))
         assert sorted(outcomes) == ["Duplicate"] * (count - 1) + ["ok"]
         assert_listed(raw, "images", [name])
-        assert raw.read("images", name) == stores.pattern(outcomes.index("ok"), MiB)
+        assert raw.read("images", name) == samples.pattern(outcomes.index("ok"), MiB)
         images.delete(f"rbd://{name}")
 
 

@@ -4,22 +4,11 @@
 import gc
 
 import pytest
-import stores
+import samples
 
 from rbdstore import exceptions, spec
 
-MiB = stores.MiB
-
-
-@pytest.fixture
-def images(sandbox):
-    return stores.image_store(sandbox)
-
-
-@pytest.fixture
-def raw(sandbox):
-    with stores.foreign(sandbox) as client:
-        yield client
+MiB = samples.MiB
 
 
 def read(images, uri, *args):
@@ -48,7 +37,7 @@ def read(images, uri, *args):
 )
 def test_ranges(images, offset, length):
     size = 20 * MiB + 10
-    data = stores.pattern("ranges", size)
+    data = samples.pattern("ranges", size)
     image = images.add("image-1", data)
     end = size if length is None else offset + length
     reader = images.get(image.uri, offset, length)
@@ -88,7 +77,7 @@ def test_a_reader_closes_itself_and_can_be_closed(images, raw):
 
 
 def test_readers_do_not_disturb_each_other(images):
-    data = stores.pattern("readers", 20 * MiB)
+    data = samples.pattern("readers", 20 * MiB)
     image = images.add("image-1", data)
     pairs = list(zip(images.get(image.uri), images.get(image.uri), strict=True))
     assert b"".join(first for first, _ in pairs) == data
@@ -127,10 +116,10 @@ def test_vanished_when_the_image_is_made_anew_under_a_reader(images):
     images.delete(image.uri)
 
 
-def test_a_deferred_deletion_does_not_cut_off_a_reader(sandbox, raw):
-    images = stores.admin_image_store(sandbox)
-    volumes = stores.admin_volume_store(sandbox)
-    data = stores.pattern("deferred", 20 * MiB)
+def test_a_deferred_deletion_does_not_cut_off_a_reader(place, raw):
+    images = place.images("admin")
+    volumes = place.volumes("admin")
+    data = samples.pattern("deferred", 20 * MiB)
     image = images.add("image-1", data)
     volumes.clone("volume-1", image.uri)
     reader = images.get(image.uri)
@@ -141,15 +130,15 @@ def test_a_deferred_deletion_does_not_cut_off_a_reader(sandbox, raw):
     assert raw.trash("images") == {}
 
 
-def test_what_is_not_there(images, sandbox):
-    missing = f"rbd://{sandbox.fsid}/images/missing/snap"
+def test_what_is_not_there(images, place):
+    missing = f"rbd://{place.fsid}/images/missing/snap"
     for look in (images.get, images.get_size, images.delete):
         with pytest.raises(exceptions.ImageNotFound):
             look(missing)
     assert not images.exists(missing)
 
 
-def test_a_snapshot_that_is_not_there(images, sandbox):
+def test_a_snapshot_that_is_not_there(images, place):
     image = images.add("image-1", b"data")
     other = image.uri.replace("/snap", "/other")
     for look in (images.get, images.get_size):
@@ -196,8 +185,8 @@ def test_delete_leaves_nothing(images, raw):
         images.delete(image.uri)
 
 
-def test_delete_refuses_an_image_with_clones_and_changes_nothing(images, sandbox, raw):
-    volumes = stores.volume_store(sandbox)
+def test_delete_refuses_an_image_with_clones_and_changes_nothing(images, place, raw):
+    volumes = place.volumes()
     image = images.add("image-1", b"data")
     for name in ("volume-1", "volume-2"):
         volumes.clone(name, image.uri)
@@ -209,8 +198,7 @@ def test_delete_refuses_an_image_with_clones_and_changes_nothing(images, sandbox
             "volumes/volume-2",
         }
         assert caught.value.spec == spec.ImageSpec("images", "image-1")
-    with raw.open("images", "image-1", read_only=True) as opened:
-        assert opened.is_protected_snap("snap")
+    assert raw.is_protected("images", "image-1", "snap")
     assert read(images, image.uri) == b"data"
     volumes.clone("volume-3", image.uri)
     for name in ("volume-1", "volume-2", "volume-3"):
@@ -218,10 +206,10 @@ def test_delete_refuses_an_image_with_clones_and_changes_nothing(images, sandbox
     images.delete(image.uri)
 
 
-def test_delete_flattens_the_clones_where_that_is_asked_for(sandbox, raw):
-    images = stores.admin_image_store(sandbox)
-    volumes = stores.admin_volume_store(sandbox)
-    data = stores.pattern("flatten", 9 * MiB)
+def test_delete_flattens_the_clones_where_that_is_asked_for(place, raw):
+    images = place.images("admin")
+    volumes = place.volumes("admin")
+    data = samples.pattern("flatten", 9 * MiB)
     image = images.add("image-1", data)
     for name in ("volume-1", "volume-2"):
         volumes.clone(name, image.uri)
@@ -234,10 +222,10 @@ def test_delete_flattens_the_clones_where_that_is_asked_for(sandbox, raw):
         volumes.delete(name)
 
 
-def test_delete_defers_where_that_is_asked_for(sandbox, raw):
-    images = stores.admin_image_store(sandbox)
-    volumes = stores.admin_volume_store(sandbox)
-    data = stores.pattern("defer", 9 * MiB)
+def test_delete_defers_where_that_is_asked_for(place, raw):
+    images = place.images("admin")
+    volumes = place.volumes("admin")
+    data = samples.pattern("defer", 9 * MiB)
     image = images.add("image-1", data)
     for name in ("volume-1", "volume-2"):
         volumes.clone(name, image.uri)
@@ -286,9 +274,9 @@ def test_delete_refuses_an_image_with_snapshots_of_others(images, raw, policy):
 
 
 @pytest.mark.parametrize("policy", ["refuse", "flatten", "defer"])
-def test_delete_refuses_an_image_that_is_open_for_writing(images, sandbox, policy):
+def test_delete_refuses_an_image_that_is_open_for_writing(images, place, policy):
     image = images.add("image-1", b"data")
-    with stores.held_open(sandbox, "images", "image-1"):
+    with place.held_open("images", "image-1"):
         with pytest.raises(exceptions.InUse) as caught:
             images.delete(image.uri, in_use=policy)
         assert len(caught.value.watchers) == 1

@@ -3,21 +3,22 @@
 
 import hashlib
 import io
+import json
 import subprocess
 import sys
 import threading
 
+import places
 import pytest
-import stores
+import samples
 
 from rbdstore import exceptions, spec
 from rbdstore.images import StoredImage
 
-MiB = stores.MiB
+MiB = samples.MiB
 
 UPLOADER = """
-import sys
-sys.path.insert(0, sys.argv[3])
+import json, sys
 import rbdstore
 
 def body():
@@ -26,47 +27,14 @@ def body():
     sys.stdin.readline()
     yield b"y" * 100
 
-conf, name = sys.argv[1:3]
-with rbdstore.connect("rbd", rbd_ceph_conf=conf, rbd_user="glance", rbd_pool="images") as store:
-    print(store.images.add(name, body()).uri, flush=True)
+driver, options = json.loads(sys.argv[1])
+with rbdstore.connect(driver, **options) as store:
+    print(store.images.add("image-1", body()).uri, flush=True)
 """
 
 
 class BodyBrokeError(Exception):
     """What a body in these tests raises."""
-
-
-@pytest.fixture
-def images(sandbox):
-    return stores.image_store(sandbox)
-
-
-@pytest.fixture
-def raw(sandbox):
-    with stores.foreign(sandbox) as client:
-        yield client
-
-
-@pytest.fixture
-def unchanged(raw):
-    """See that a test leaves every object of the pool as it found it."""
-
-    def content():
-        with raw.ioctx("images") as ioctx:
-            return {
-                key: ioctx.stat(key)[0]
-                for key in raw.objects("images")
-                if key not in ("rbd_directory", "rbd_info", "rbd_trash", "rbd_children")
-            }
-
-    before = []
-
-    def begin():
-        before.append(content())
-
-    begin()
-    yield begin
-    assert content() == before[-1]
 
 
 def read(images, uri, *args):
@@ -76,11 +44,11 @@ def read(images, uri, *args):
 # add
 
 
-def test_add_stores_the_bytes_and_tells_where(images, raw, sandbox):
-    data = stores.pattern("add", 20 * MiB + 17)
+def test_add_stores_the_bytes_and_tells_where(images, raw, place):
+    data = samples.pattern("add", 20 * MiB + 17)
     image = images.add("image-1", io.BytesIO(data), len(data))
     assert image == StoredImage(
-        f"rbd://{sandbox.fsid}/images/image-1/snap",
+        f"rbd://{place.fsid}/images/image-1/snap",
         len(data),
         hashlib.md5(data).hexdigest(),
         "sha512",
@@ -88,9 +56,8 @@ def test_add_stores_the_bytes_and_tells_where(images, raw, sandbox):
     )
     assert raw.images("images") == ["image-1"]
     assert raw.snaps("images", "image-1") == ["snap"]
-    with raw.open("images", "image-1", read_only=True) as opened:
-        assert opened.is_protected_snap("snap")
-        assert opened.stat()["obj_size"] == 8 * MiB
+    assert raw.is_protected("images", "image-1", "snap")
+    assert raw.object_size("images", "image-1") == 8 * MiB
     assert raw.read("images", "image-1") == data
     assert raw.read("images", "image-1", "snap") == data
     assert read(images, image.uri) == data
@@ -105,7 +72,7 @@ def test_add_stores_the_bytes_and_tells_where(images, raw, sandbox):
     "size", [0, 1, 8 * MiB - 1, 8 * MiB, 8 * MiB + 1, 70 * MiB], ids=lambda size: f"{size} bytes"
 )
 def test_any_size(images, size, known):
-    data = stores.pattern("sizes", size)
+    data = samples.pattern("sizes", size)
     image = images.add("image-1", io.BytesIO(data), size if known else None)
     assert image.size == size
     assert image.os_hash_value == hashlib.sha512(data).hexdigest()
@@ -121,8 +88,8 @@ def test_any_size(images, size, known):
         bytearray,
         io.BytesIO,
         lambda data: [data[:1], data[1:]],
-        lambda data: stores.body(data, 65537),
-        lambda data: stores.body(data, 12 * MiB),
+        lambda data: samples.pieces(data, 65537),
+        lambda data: samples.pieces(data, 12 * MiB),
         lambda data: (memoryview(data)[start : start + MiB] for start in range(0, len(data), MiB)),
         lambda data: [b"", data[:7], b"", b"", data[7:], b""],
         lambda data: io.BufferedReader(_Trickle(data)),
@@ -143,7 +110,7 @@ def test_any_size(images, size, known):
 )
 @pytest.mark.parametrize("known", [True, False], ids=["known size", "unknown size"])
 def test_any_kind_of_body(images, make, known):
-    data = stores.pattern("bodies", 17 * MiB + 3)
+    data = samples.pattern("bodies", 17 * MiB + 3)
     image = images.add("image-1", make(data), len(data) if known else None)
     assert image.checksum == hashlib.md5(data).hexdigest()
     assert read(images, image.uri) == data
@@ -247,8 +214,8 @@ def test_an_image_of_zeros_takes_no_space(images, raw):
     images.delete(image.uri)
 
 
-def test_the_size_of_objects_is_an_option(sandbox, raw):
-    images = stores.image_store(sandbox, rbd_store_chunk_size=1)
+def test_the_size_of_objects_is_an_option(place, raw):
+    images = place.images(rbd_store_chunk_size=1)
     image = images.add("image-1", b"x" * (3 * MiB))
     assert raw.data_objects("images", "image-1") == 3
     images.delete(image.uri)
@@ -256,7 +223,7 @@ def test_the_size_of_objects_is_an_option(sandbox, raw):
 
 @pytest.mark.parametrize("algorithm", ["sha256", "md5", "blake2b", "sha3_512"])
 def test_any_hash(images, algorithm):
-    data = stores.pattern("hash", 100_000)
+    data = samples.pattern("hash", 100_000)
     image = images.add("image-1", data, hashing_algo=algorithm)
     assert image.os_hash_algo == algorithm
     assert image.os_hash_value == hashlib.new(algorithm, data).hexdigest()
@@ -356,7 +323,7 @@ def test_an_image_that_somebody_else_made_is_not_overwritten(images, raw):
     raw.remove("images", "image-1")
 
 
-def test_duplicate_while_another_thread_uploads_it(sandbox, images):
+def test_duplicate_while_another_thread_uploads_it(place, images):
     begun, go_on = threading.Event(), threading.Event()
     stored = []
 
@@ -369,21 +336,22 @@ def test_duplicate_while_another_thread_uploads_it(sandbox, images):
     thread = threading.Thread(target=lambda: stored.append(images.add("image-1", body())))
     thread.start()
     assert begun.wait(30)
-    for store in (images, stores.image_store(sandbox)):
+    for store in (images, place.images()):
         with pytest.raises(exceptions.Duplicate):
             store.add("image-1", b"second upload")
         assert store.list() == []
-        assert not store.exists(f"rbd://{sandbox.fsid}/images/image-1/snap")
+        assert not store.exists(f"rbd://{place.fsid}/images/image-1/snap")
     go_on.set()
     thread.join(30)
     assert read(images, stored[0].uri) == b"first upload"
     images.delete(stored[0].uri)
 
 
-def test_duplicate_while_another_process_uploads_it(sandbox, images):
-    root = str(stores.ROOT)
+def test_duplicate_while_another_process_uploads_it(place, images):
+    arguments = json.dumps([place.driver, place.options("images", "glance")])
     with subprocess.Popen(
-        [sys.executable, "-c", UPLOADER, sandbox.conf_path, "image-1", root],
+        [sys.executable, "-c", UPLOADER, arguments],
+        cwd=places.ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -405,7 +373,7 @@ def test_two_uploads_on_one_store_at_once_do_not_mix(images):
 
     def upload(number):
         def body():
-            for part in stores.body(stores.pattern(number, 9 * MiB), 3 * MiB):
+            for part in samples.pieces(samples.pattern(number, 9 * MiB), 3 * MiB):
                 barrier.wait()
                 yield part
 
@@ -418,6 +386,6 @@ def test_two_uploads_on_one_store_at_once_do_not_mix(images):
         thread.join(60)
     for number, image in stored.items():
         assert image.size == 9 * MiB
-        assert read(images, image.uri) == stores.pattern(number, 9 * MiB)
+        assert read(images, image.uri) == samples.pattern(number, 9 * MiB)
         images.delete(image.uri)
     assert len(stored) == 4

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Limits that are the cluster's or librbd's, seen through the services."""
+
+import pytest
+import stores
+from samples import GiB, MiB
+
+from rbdstore import exceptions
+
+
+@pytest.fixture
+def volumes(sandbox):
+    return stores.volume_store(sandbox)
+
+
+def test_stats_know_a_quota(volumes, sandbox):
+    sandbox.ceph("osd", "pool", "set-quota", "volumes", "max_bytes", str(GiB))
+    try:
+        stats = volumes.stats()
+        assert stats.total == GiB
+        assert stats.free <= GiB
+    finally:
+        sandbox.ceph("osd", "pool", "set-quota", "volumes", "max_bytes", "0")
+    assert volumes.stats().total > GiB
+
+
+def test_a_size_beyond_what_librbd_counts_is_refused(volumes, raw):
+    volumes.create("source", MiB)
+    before = raw.state()
+    for refused in (
+        lambda: volumes.create("volume-1", 1 << 52),
+        lambda: volumes.extend("source", 1 << 52),
+        lambda: volumes.create_cloned_volume("clone", "source", 1 << 52),
+    ):
+        with pytest.raises(exceptions.InvalidInput):
+            refused()
+    assert raw.state() == before
+    volumes.delete("source")
