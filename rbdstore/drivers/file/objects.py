@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writing objects into a head layer, which the caller keeps from being frozen meanwhile."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import ctypes
+import errno
+import os
+from typing import Final
+
+from rbdstore.drivers.file import locks, views
+from rbdstore.drivers.file.views import View
+
+_MOST_OPEN: Final = 16
+
+_FALLOC_FL_KEEP_SIZE: Final = 1
+_FALLOC_FL_PUNCH_HOLE: Final = 2
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_LIBC.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+class Objects:
+    """The objects that one handle writes; the last few stay open until they are synced."""
+
+    def __init__(self, temporary: str) -> None:
+        self._temporary = temporary
+        self._open: collections.OrderedDict[str, int] = collections.OrderedDict()
+        self._unsynced: set[str] = set()
+        self._folders: set[str] = set()
+        self._failure: OSError | None = None
+
+    def write(self, view: View, number: int, start: int, data: bytes | memoryview) -> None:
+        fd = self._find(view, number)
+        if fd is None and start == 0 and len(data) == view.object_size and has_below(view, number):
+            self._replace(view, number, data)
+            return
+        _write(self._have(view, number) if fd is None else fd, data, start)
+
+    def zero(self, view: View, number: int, start: int, stop: int) -> None:
+        """Make a stretch of an object read as zeros, up to the image's end if it reaches there."""
+        to_end = stop == view.object_size or number * view.object_size + stop >= view.size
+        if start == 0 and to_end:
+            self._clear(view, number)
+            return
+        fd = self._find(view, number)
+        if fd is None:
+            if not any(views.stored_in(view, number, start, stop)):
+                return
+            fd = self._have(view, number)
+        if to_end:
+            if os.fstat(fd).st_size > start:
+                os.ftruncate(fd, start)
+        else:
+            _punch(fd, start, stop)
+
+    def _clear(self, view: View, number: int) -> None:
+        if has_below(view, number):
+            os.ftruncate(self._make(view, number), 0)
+        elif view.parent is not None:
+            # It stays, empty, for a flatten that may be about to put the parent's there.
+            fd = self._find(view, number)
+            if fd is not None:
+                os.ftruncate(fd, 0)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(views.object_path(view.layers[0], number))
+
+    def _replace(self, view: View, number: int, data: bytes | memoryview) -> None:
+        """Write all of an object of which there is something below."""
+        with locks.temporary(self._temporary) as made:
+            _write(made.fd, data, 0)
+            linked = link(made.path, view.layers[0], number)
+        fd = self._make(view, number)
+        if not linked:
+            _write(fd, data, 0)
+
+    def _have(self, view: View, number: int) -> int:
+        """The open file of an object, copied up if anything below has it."""
+        if has_below(view, number):
+            copy_up(view, number, view.layers[0], self._temporary)
+        return self._make(view, number)
+
+    def _make(self, view: View, number: int) -> int:
+        """The open file of an object, an empty one where there is none."""
+        fd = self._find(view, number)
+        if fd is None:
+            path = views.object_path(view.layers[0], number)
+            fd = self._keep(path, _create(path))
+        return fd
+
+    def _find(self, view: View, number: int) -> int | None:
+        """The open file of an object; None: the layer has none."""
+        path = views.object_path(view.layers[0], number)
+        fd = self._open.get(path)
+        # Another handle may have removed it, or have renamed another one over it.
+        if fd is not None and os.fstat(fd).st_nlink == 0:
+            self._let_go(path)
+            fd = None
+        if fd is None:
+            try:
+                fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                return None
+        return self._keep(path, fd)
+
+    def _keep(self, path: str, fd: int) -> int:
+        if path not in self._open:
+            while len(self._open) >= _MOST_OPEN:
+                self._let_go(next(iter(self._open)))
+            self._open[path] = fd
+        self._open.move_to_end(path)
+        self._unsynced.add(path)
+        self._folders.add(os.path.dirname(path))
+        return fd
+
+    def _let_go(self, path: str) -> None:
+        fd = self._open.pop(path)
+        try:
+            if path in self._unsynced:
+                self._unsynced.discard(path)
+                os.fsync(fd)
+        except OSError as exc:
+            self._failure = self._failure or exc
+        finally:
+            os.close(fd)
+
+    def flush(self) -> None:
+        """Return when all that was written outlives a loss of power."""
+        folders, self._folders = self._folders, set()
+        for path in list(self._open):
+            self._let_go(path)
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+        for folder in folders:
+            for each in (
+                folder,
+                os.path.dirname(folder),
+                os.path.dirname(os.path.dirname(folder)),
+            ):
+                sync_folder(each)
+
+    def close(self) -> None:
+        self._unsynced.clear()
+        for path in list(self._open):
+            self._let_go(path)
+
+
+def has_below(view: View, number: int) -> bool:
+    """Whether there is anything of an object below the head layer."""
+    with views.opened(view.layers[1:], number) as fd:
+        if fd is not None:
+            return os.fstat(fd).st_size > 0
+    below = view.shared(number)
+    return below is not None and any(views.stored(*below))
+
+
+def copy_up(view: View, number: int, layer: str, temporary: str, *, durably: bool = False) -> None:
+    """Put into a layer what a view shows of an object, unless there is something already."""
+    first = number * view.object_size
+    with locks.temporary(temporary) as made:
+        for start, end in views.stored_in(view, number, 0, view.object_size):
+            _write(made.fd, views.read(view, start, end - start), start - first)
+        if durably:
+            os.fsync(made.fd)
+        link(made.path, layer, number)
+
+
+def link(path: str, layer: str, number: int) -> bool:
+    """Put a file into a layer as an object; False: there is one of that number already."""
+    target = views.object_path(layer, number)
+    with contextlib.suppress(FileExistsError):
+        try:
+            os.link(path, target)
+        except FileNotFoundError:
+            _make_folder(layer)
+            os.link(path, target)
+        return True
+    return False
+
+
+def sync_folder(path: str) -> None:
+    """Return when what is in a folder outlives a loss of power. A missing one is no error."""
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+def _create(path: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, flags, 0o666)
+    except FileNotFoundError:
+        _make_folder(os.path.dirname(path))
+        return os.open(path, flags, 0o666)
+
+
+def _make_folder(layer: str) -> None:
+    # Not its parents: an image's folder is there for as long as it can be written.
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(layer)
+
+
+def _write(fd: int, data: bytes | memoryview, offset: int) -> None:
+    view = memoryview(data)
+    while view:
+        done = os.pwrite(fd, view, offset)
+        view, offset = view[done:], offset + done
+
+
+def _punch(fd: int, start: int, stop: int) -> None:
+    stop = min(stop, os.fstat(fd).st_size)
+    if start >= stop:
+        return
+    mode = _FALLOC_FL_KEEP_SIZE | _FALLOC_FL_PUNCH_HOLE
+    if _LIBC.fallocate(fd, mode, start, stop - start) == 0:
+        return
+    number = ctypes.get_errno()
+    if number != errno.EOPNOTSUPP:
+        raise OSError(number, os.strerror(number))
+    _write(fd, bytes(stop - start), start)
