@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
+from collections.abc import Iterator
 from typing import Self
 
 from rbdstore import exceptions, transfer
@@ -31,16 +33,17 @@ class Reader:
         if self._done:
             raise StopIteration
         try:
-            return next(self._pieces)
-        except StopIteration:
-            try:
-                self._check_still_there()
-            finally:
-                self.close()
-            raise
+            with self._vanishing():
+                piece = next(self._pieces, None)
+                if piece is None:
+                    self._check_still_there()
         except BaseException:
             self.close()
             raise
+        if piece is None:
+            self.close()
+            raise StopIteration
+        return piece
 
     def close(self) -> None:
         """Stop reading. Also done at the end, and when the iterator is forgotten."""
@@ -63,17 +66,22 @@ class Reader:
 
     def _check_still_there(self) -> None:
         image = self._image
+        # A removal takes the data first and the image last, but before that the name.
+        if self._snap_id is None and image.pool.trash_get(image.id) is not None:
+            raise exceptions.ImageNotFound("no such image", spec=image.spec)
+        with image.pool.open(image_id=image.id) as again:
+            if self._snap_id is not None and all(
+                snap.id != self._snap_id for snap in again.snaps()
+            ):
+                raise exceptions.SnapshotNotFound("no such snapshot", spec=image.spec)
+
+    @contextlib.contextmanager
+    def _vanishing(self) -> Iterator[None]:
+        # Drivers that notice it say so; librbd gives zeros, hence the look at the end.
         try:
-            # A removal takes the data first and the image last, but before that the name.
-            if self._snap_id is None and image.pool.trash_get(image.id) is not None:
-                raise exceptions.ImageNotFound("no such image", spec=image.spec)
-            with image.pool.open(image_id=image.id) as again:
-                if self._snap_id is not None and all(
-                    snap.id != self._snap_id for snap in again.snaps()
-                ):
-                    raise exceptions.SnapshotNotFound("no such snapshot", spec=image.spec)
+            yield
         except exceptions.NotFound as error:
             raise exceptions.Vanished(
                 "it was deleted while it was read; what was read cannot be trusted",
-                spec=image.spec,
+                spec=self._image.spec,
             ) from error

@@ -22,6 +22,10 @@ class RbdPlace(places.Place):
             pool, user, rbd_ceph_conf=self._sandbox.conf_path, rbd_user=user, **options
         )
 
+    def making(self, clone_format=2, features=None):
+        made = {"rbd_clone_format": str(clone_format)}
+        return made | {"rbd_features": list(features)} if features else made
+
     def held_open(self, pool, name, data=None):
         return stores.held_open(self._sandbox, pool, name, data=data)
 

@@ -5,6 +5,7 @@ It has the methods of :class:`stores.Foreign`, which does the same with librbd a
 """
 
 import contextlib
+from pathlib import Path
 
 from rbdstore import driver, spec
 
@@ -38,6 +39,10 @@ class SeamClient:
         self.remove_snaps(pool, name)
         with self._pool(pool) as opened:
             opened.remove(name)
+
+    def rename(self, pool, name, new_name):
+        with self._pool(pool) as opened:
+            opened.rename(name, new_name)
 
     def images(self, pool):
         with self._pool(pool) as opened:
@@ -97,7 +102,7 @@ class SeamClient:
     def data_objects(self, pool, name):
         """How many objects hold an image's own data, and not its parent's."""
         with self._open(pool, name) as image:
-            return image.own_objects()
+            return sum(1 for found in Path(image.folder).glob("*/*") if found.stat().st_size)
 
     def parent(self, pool, name):
         """Pool, image and snapshot that an image was cloned from; None where it has no parent."""

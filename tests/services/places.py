@@ -8,6 +8,8 @@ so that no test asks where it is.
 
 import contextlib
 import json
+import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -60,12 +62,16 @@ class Place:
         return opened
 
     def images(self, user="glance", *, features=None, **options):
-        options |= {"rbd_features": list(features)} if features else {}
+        options |= self.making(features=features)
         return self.store("images", user, **options).images
 
     def volumes(self, user="cinder", *, clone_format=2, features=None, **options):
-        options |= {"rbd_features": list(features)} if features else {}
-        return self.store("volumes", user, rbd_clone_format=str(clone_format), **options).volumes
+        options |= self.making(clone_format, features)
+        return self.store("volumes", user, **options).volumes
+
+    def making(self, clone_format=2, features=None):
+        """The driver's options for how images and clones are made."""
+        raise NotImplementedError
 
     @contextlib.contextmanager
     def held_open(self, pool, name, data=None):
@@ -113,16 +119,15 @@ class FilePlace(Place):
     def __init__(self, path):
         super().__init__()
         self._path = path
-        self._begin()
-
-    def _begin(self):
-        self._number = getattr(self, "_number", 0) + 1
         self._cluster = self.store("images")._cluster
         self.fsid = self._cluster.fsid
 
     def options(self, pool, user="admin", **options):
-        datadir = str(self._path / str(self._number))
-        return super().options(pool, user, file_store_datadir=datadir, **options)
+        return super().options(pool, user, file_store_datadir=str(self._path), **options)
+
+    def making(self, clone_format=2, features=None):
+        assert clone_format in self.clone_formats
+        return {"file_store_features": list(features)} if features else {}
 
     @contextlib.contextmanager
     def raw(self):
@@ -133,6 +138,16 @@ class FilePlace(Place):
         return self._cluster.leftovers()
 
     def clear(self):
-        if self.leftovers():
-            self.close()
-            self._begin()
+        with contextlib.closing(sqlite3.connect(self._path / "rbdstore.db")) as database, database:
+            for table in (
+                "entries",
+                "objects",
+                "metadata",
+                "snaps",
+                "layers",
+                "images",
+                "garbage",
+            ):
+                database.execute(f"DELETE FROM {table}")
+        for folder in self._path.glob("pools/*/*"):
+            shutil.rmtree(folder)

@@ -9,6 +9,7 @@ import os
 import signal
 import time
 
+import halves
 import pytest
 import racers
 import samples
@@ -16,8 +17,8 @@ import samples
 from rbdstore import exceptions, threads
 
 MiB = samples.MiB
-LEASE = 2
-BEYOND = 2.5 * LEASE
+LEASE = 3
+BEYOND = 2 * LEASE
 
 # What one is told whose lease has gone to somebody else: that, or that it was cut off.
 CUT_OFF = {"LeaseLost", "Unreachable"}
@@ -39,35 +40,6 @@ def images(place):
     return place.images("admin", rbd_lease_seconds=LEASE)
 
 
-class Upload:
-    """An upload by another process that stands still after its first MiB of two."""
-
-    def __init__(self, racer, raw, path, image_id, seed):
-        self.racer = racer
-        self.data = samples.pattern(seed, 2 * MiB)
-        os.mkfifo(path)
-        known = set(raw.images("images"))
-        racer.begin(upload_from, image_id, str(path), 2 * MiB)
-        self._pipe = path.open("wb", buffering=0)
-        self._pipe.write(self.data[:MiB])
-        racers.until(lambda: set(raw.images("images")) - known)
-
-    def finish(self):
-        """Give it the rest; return how it ended."""
-        # The one who read may have given up meanwhile.
-        with contextlib.suppress(BrokenPipeError), self._pipe:
-            self._pipe.write(self.data[MiB:])
-        return self.racer.outcome()
-
-    def close(self):
-        self._pipe.close()
-
-
-def upload_from(all_stores, image_id, path, size):
-    with open(path, "rb") as body:
-        all_stores.images.add(image_id, body, size)
-
-
 def frozen(racer):
     """Stop a process for longer than its lease lasts."""
     racer.signal(signal.SIGSTOP)
@@ -75,7 +47,7 @@ def frozen(racer):
 
 
 def test_a_name_stays_claimed_for_as_long_as_the_work_takes(pair, images, raw, tmp_path):
-    upload = Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
+    upload = halves.Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
     for _ in range(3):
         time.sleep(LEASE)
         with pytest.raises(exceptions.Duplicate):
@@ -86,7 +58,7 @@ def test_a_name_stays_claimed_for_as_long_as_the_work_takes(pair, images, raw, t
 
 
 def test_what_a_killed_process_was_at_is_taken_over(pair, images, raw, tmp_path):
-    upload = Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
+    upload = halves.Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
     pair[0].kill()
     upload.close()
     with pytest.raises(exceptions.Duplicate):
@@ -103,36 +75,12 @@ def test_what_a_killed_process_was_at_is_taken_over(pair, images, raw, tmp_path)
 
 
 def test_a_killed_upload_does_not_stop_a_deletion(pair, images, raw, tmp_path):
-    upload = Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
+    upload = halves.Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
     pair[0].kill()
     upload.close()
     with pytest.raises(exceptions.ImageNotFound):
         images.delete("rbd://image")
     assert raw.images("images") == []
-
-
-def test_one_that_hung_does_not_touch_what_its_successor_is_making(pair, images, raw, tmp_path):
-    ours = Upload(pair[0], raw, tmp_path / "ours", "image", "ours")
-    frozen(pair[0])
-    theirs = Upload(pair[1], raw, tmp_path / "theirs", "image", "theirs")
-    pair[0].signal(signal.SIGCONT)
-    assert ours.finish() in CUT_OFF
-    assert not images.exists("rbd://image")
-    assert theirs.finish() == "ok"
-    assert raw.images("images") == ["image"]
-    assert raw.read("images", "image") == theirs.data
-    images.delete("rbd://image")
-
-
-def test_one_that_hung_does_not_touch_what_its_successor_has_made(pair, images, raw, tmp_path):
-    ours = Upload(pair[0], raw, tmp_path / "ours", "image", "ours")
-    frozen(pair[0])
-    assert Upload(pair[1], raw, tmp_path / "theirs", "image", "theirs").finish() == "ok"
-    pair[0].signal(signal.SIGCONT)
-    assert ours.finish() in CUT_OFF
-    assert raw.images("images") == ["image"]
-    assert raw.read("images", "image") == samples.pattern("theirs", 2 * MiB)
-    images.delete("rbd://image")
 
 
 def test_one_that_hung_does_not_delete_another_volume_of_that_name(pair, volumes, raw, place):
@@ -159,7 +107,7 @@ def delete_waiting(all_stores, name, wait):
 
 
 def test_one_that_hung_and_was_not_succeeded_leaves_nothing(pair, images, raw, tmp_path):
-    upload = Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
+    upload = halves.Upload(pair[0], raw, tmp_path / "pipe", "image", "ours")
     frozen(pair[0])
     pair[0].signal(signal.SIGCONT)
     assert upload.finish() in CUT_OFF

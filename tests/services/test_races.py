@@ -196,13 +196,15 @@ def test_a_volume_may_be_deleted_by_all_at_once(four, raw):
         assert_listed(raw, "volumes", [])
 
 
-def test_one_who_waits_finds_the_volume_deleted_by_another(pair, place, raw):
+def test_one_who_waits_finds_the_volume_gone(pair, place, raw):
     raw.create("volumes", "volume", data=b"v")
     with place.held_open("volumes", "volume"):
         pair[0].begin(delete_waiting, "volume", 60)
         racers.until(lambda: raw.is_claimed("volumes", "volume"))
-    raw.remove("volumes", "volume")
+        raw.rename("volumes", "volume", "other")
     assert pair[0].outcome() == "ok"
+    assert_listed(raw, "volumes", ["other"])
+    raw.remove("volumes", "other")
 
 
 def delete_waiting(all_stores, name, wait):

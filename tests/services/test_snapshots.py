@@ -264,7 +264,7 @@ def test_old_images_keep_a_parent_for_their_snapshots(place, raw, clone_format):
 
 
 def test_an_image_whose_flattened_clones_have_old_snapshots_says_which(place, raw):
-    images = place.images("admin", rbd_features=list(samples.OLD_FEATURES))
+    images = place.images("admin", features=samples.OLD_FEATURES)
     volumes = place.volumes("admin", features=samples.OLD_FEATURES)
     image = images.add("image-1", BEFORE)
     volumes.clone("clone", image.uri)
