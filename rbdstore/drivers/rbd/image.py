@@ -78,10 +78,30 @@ class RbdImage(driver.Image):
         if self._closed:
             return
         self._closed = True
-        # What a dead connection says about the handle's end helps nobody.
-        with contextlib.suppress(rbd.Error):
-            self._connection.close_handle(self._handle)
-        self._connection.release()
+        try:
+            self._settle()
+        finally:
+            # What a dead connection says about the handle's end helps nobody.
+            with contextlib.suppress(rbd.Error):
+                self._connection.close_handle(self._handle)
+            self._connection.release()
+
+    def _settle(self) -> None:
+        """Let librbd's threads leave what is about to be closed. Otherwise the process may abort.
+
+        When librbd has opened an image at a snap, as it does with every parent, one of its threads
+        reports that and then goes back to that image once more. Held up in between, as it may be
+        with more threads than processors, it finds the image closed and freed by another
+        (``ImageState::complete_action_unlock``, 16.2.15: ``std::system_error``, or worse). It is
+        a completion of librados that it is in, and these are waited for here.
+        """
+        if not self._connection.inherited:
+            self._connection.settle(self.pool.ioctx_of(self._connection))
+
+    def _look_at(self, handle: rbd.Image, snap_id: int | None) -> None:
+        """Set the handle to a snap, which closes a parent that only the last one had."""
+        self._settle()
+        handle.set_snap_by_id(snap_id)
 
     # Data
 
@@ -196,7 +216,7 @@ class RbdImage(driver.Image):
 
     def set_snap(self, snap_id: int | None) -> None:
         with self._calls(missing=exceptions.SnapshotNotFound) as handle:
-            handle.set_snap_by_id(snap_id)
+            self._look_at(handle, snap_id)
             self._snap_id = snap_id
 
     def children(self, snap_id: int) -> list[driver.Child]:
@@ -205,13 +225,13 @@ class RbdImage(driver.Image):
             with self.pool.open(image_id=self.id) as image:
                 return image.children(snap_id)
         with self._calls(missing=exceptions.SnapshotNotFound) as handle:
-            handle.set_snap_by_id(snap_id)
+            self._look_at(handle, snap_id)
             try:
                 found = list(handle.list_children2())
             except rbd.PermissionError as exc:
                 raise exceptions.PermissionDenied(self._blind(), spec=self.spec) from exc
             finally:
-                handle.set_snap_by_id(self._snap_id)
+                self._look_at(handle, self._snap_id)
         return [
             driver.Child(
                 pool=child["pool"],
