@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any operations in any order do what the model says, on a real Ceph."""
+
+import machine
+import pytest
+from rbdplace import RbdPlace
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("clone_format", [2, 1])
+def test_stores_do_what_the_model_says(sandbox, raw, clone_format, features):
+    place = RbdPlace(sandbox, raw, clone_format, features)
+    machine.run(place, examples=7, steps=30)
