@@ -10,4 +10,4 @@ from rbdplace import RbdPlace
 @pytest.mark.parametrize("clone_format", [2, 1])
 def test_stores_do_what_the_model_says(sandbox, raw, clone_format, features):
     place = RbdPlace(sandbox, raw, clone_format, features)
-    machine.run(place, examples=7, steps=30)
+    machine.run(place, examples=6, steps=30)
