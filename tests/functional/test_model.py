@@ -6,7 +6,8 @@ import pytest
 from rbdplace import RbdPlace
 
 
-@pytest.mark.timeout(900)
+# What fails is shrunk, for up to five minutes.
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("clone_format", [2, 1])
 def test_stores_do_what_the_model_says(sandbox, raw, clone_format, features):
     place = RbdPlace(sandbox, raw, clone_format, features)
