@@ -263,15 +263,22 @@ class Claim:
 
     def __enter__(self) -> Self:
         self._lease = leases.acquire(self.pool, self.name, self.seconds, wait=self._wait)
+        written = None
         try:
-            if written := self._lease.read():
+            written = self._lease.read()
+            if written:
                 self._succeed(self._read(written))
             if not self.adopted:
                 self._prepare()
                 self.note()
         except BaseException:
-            # A dead one's journal stays for the next to try.
-            self._let_go()
+            with contextlib.suppress(exceptions.RbdStoreError):
+                if written == b"":
+                    # Nobody was here before, and nothing has been made yet.
+                    self._lease.release()
+                else:
+                    # A dead one's journal stays for the next to try.
+                    self._lease.give_back()
             raise
         return self
 

@@ -96,6 +96,7 @@ class Lease:
 
     def give_back(self) -> None:
         """Let go of it as if it had never been taken: what a dead holder wrote stays."""
+        self.abandon()
         if self.read():
             self.expire()
         else:

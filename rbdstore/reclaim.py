@@ -71,6 +71,7 @@ def unused_snap(
 
     :raises InUse: somebody has the parent open
     """
+    above: list[Parent] = []
     try:
         home = pool.cluster.open_pool(parent.pool, parent.namespace)
         try:
@@ -81,6 +82,9 @@ def unused_snap(
                 deleted = _is_deleted(image)
                 if snap is not None and not _is_unused(image, snap):
                     return
+                if snap is not None and _carries_clones(snap):
+                    above = _parents_of_none_but(image, snap)
+                    remember(above)
         except exceptions.ImageNotFound:
             # Removed, or half removed by somebody who was killed.
             snap, deleted = None, records.is_deleted(home, parent.image_id)
@@ -88,10 +92,21 @@ def unused_snap(
             _remove_unused(home, parent.image_id, snap, seconds)
         if deleted:
             purge(home, parent.image_id, seconds, remember)
+        for link in above:
+            unused_snap(home, link, seconds, remember)
     except exceptions.NotFound:
         return
     except exceptions.PermissionDenied as error:
         LOG.debug("%s is left for a user with more rights: %s", parent.spec, error)
+
+
+def _parents_of_none_but(image: Image, snap: Snap) -> list[Parent]:
+    """What the image, flattened without the deep-flatten feature, has a share in by a snap."""
+    head = image.parent()
+    image.set_snap(snap.id)
+    parent = image.parent()
+    image.set_snap(None)
+    return [parent] if parent is not None and parent != head else []
 
 
 def _remove_unused(pool: Pool, image_id: str, snap: Snap, seconds: float) -> None:

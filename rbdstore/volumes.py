@@ -141,7 +141,10 @@ class VolumeStore:
                 each: stack.enter_context(self._claim(each, request, effects[each]))
                 for each in sorted(effects)
             }
-            if not (held[new_name].adopted or held[name].adopted):
+            adopted = held[new_name].adopted or held[name].adopted
+            # One that was carried out, though its caller was not told, may be long ago: since
+            # then the old name may have been given to another volume.
+            if not adopted or name in self._pool.list_images():
                 with self._pool.open(name) as image:
                     image_id = image.id
                 held[new_name].check_free()

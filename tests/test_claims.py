@@ -314,6 +314,21 @@ def test_an_interrupt_at_any_call_leaves_nothing_or_what_is_adopted(faulty, pool
     assert number > len(done) > 10
 
 
+@pytest.mark.parametrize("after", [False, True])
+def test_a_claim_that_fails_at_its_first_calls_leaves_no_object(faulty, cluster, plan, after):
+    plan.watch()
+    entered = claim(faulty).__enter__()
+    count = len(plan.stop())
+    entered.__exit__(None, None, None)
+    for number in range(1, count + 1):
+        plan.fail(number, exceptions.Timeout("injected"), after=after)
+        with pytest.raises(exceptions.Timeout):
+            claim(faulty).__enter__()
+        plan.stop()
+        scenes.assert_tidy(cluster)
+    assert count >= 3
+
+
 def test_the_time_to_wait(pool):
     """By default long enough for the lease of a dead one to run out."""
     key = spec.lease_object("volume")

@@ -258,6 +258,24 @@ def test_deleted_parents_go_with_the_last_clone(cluster, pool, images, length):
     assert scenes.contents(cluster) == {}
 
 
+def test_a_deleted_image_goes_with_the_snap_that_alone_needed_it():
+    """Flattened without deep-flatten, an image still shares in its parent by its snaps."""
+    cluster = memory.memory_cluster(pools=["volumes"], features=["layering"])
+    pool = cluster.open_pool("volumes")
+    above = make(pool, "deleted")
+    scenes.clone(pool, above, "live")
+    link = scenes.snapshot(pool, "live", SNAP)
+    with pool.open("live", read_only=False) as image:
+        image.flatten()
+    scenes.clone(pool, link, "clone")
+    scenes.delete(pool, "deleted")
+    assert above in unused_snap(pool, link, remove(pool, "clone"))
+    assert scenes.snaps(pool, "live") == []
+    assert [name.split()[:3] for name in scenes.contents(cluster)] == [
+        ["volumes", "image", "live"]
+    ]
+
+
 def test_what_was_the_only_way_to_them_is_remembered(pool):
     *above, last = chain(pool, pool, pool, pool)
     scenes.delete(pool, last.image)

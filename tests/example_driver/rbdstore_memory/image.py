@@ -263,9 +263,12 @@ class MemoryImage(driver.Image):
 
     def rollback(self, snap: str, *, progress: driver.Progress | None = None) -> None:
         with self._writing() as head:
-            before = self._snap(snap).layer
+            before = self._snap(snap).layer.copy()
+            if head.below is None:
+                # What was flattened stays so, whatever its snaps are.
+                before.flatten()
             head.size = before.size
-            head.objects = dict(before.objects)
+            head.objects = before.objects
             head.below = before.below
         if progress is not None:
             progress(before.size, before.size)

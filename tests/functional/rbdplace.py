@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The sandbox as a place for the model (:class:`places.Place`)."""
+
+import pools
+
+from rbdstore.drivers.rbd.driver import RbdDriver
+
+
+class RbdPlace:
+    """The sandbox's pools of images and of volumes."""
+
+    def __init__(self, sandbox, raw, clone_format, features):
+        self.deep_flatten = features is None
+        self._raw = raw
+        self._options = {
+            "rbd_user": "admin",
+            "rbd_ceph_conf": sandbox.conf_path,
+            "rbd_clone_format": str(clone_format),
+            "rbd_features": features and list(features),
+        }
+
+    def connect(self):
+        return RbdDriver().open(self._options)
+
+    def leftovers(self):
+        return [
+            f"{pool}: {each}"
+            for pool in ("images", "volumes")
+            for each in pools.leftovers(self._raw.client, pool)
+        ]
+
+    def clear(self):
+        for pool in ("images", "volumes"):
+            pools.clear(self._raw.client, pool)

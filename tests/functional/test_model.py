@@ -1,0 +1,14 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any operations in any order do what the model says, on a real Ceph."""
+
+import machine
+import pytest
+from rbdplace import RbdPlace
+
+
+# What fails is shrunk, for up to five minutes.
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("clone_format", [2, 1])
+def test_stores_do_what_the_model_says(sandbox, raw, clone_format, features):
+    place = RbdPlace(sandbox, raw, clone_format, features)
+    machine.run(place, examples=6, steps=30)

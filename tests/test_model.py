@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Any operations in any order do what the model says, without daemons; and what that found."""
+
+import machine
+import places
+import pytest
+
+from rbdstore import exceptions
+
+
+# What fails is shrunk, for up to five minutes.
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("clone_format", [2, 1])
+@pytest.mark.parametrize("deep_flatten", [True, False], ids=["new", "old"])
+def test_stores_do_what_the_model_says(clone_format, deep_flatten):
+    place = places.MemoryPlace(clone_format=clone_format, deep_flatten=deep_flatten)
+    machine.run(place, examples=50, steps=40)
+
+
+@pytest.mark.parametrize("clone_format", [2, 1])
+def test_a_deleted_image_goes_with_the_last_snapshot_that_needs_it(clone_format):
+    place = places.MemoryPlace(clone_format=clone_format, deep_flatten=False)
+    stores = places.Stores(place.connect)
+    stores.add_image("image", b"data", None)
+    stores.clone("a", "image", None)
+    stores.create_cloned_volumes(["b"], "a", None)
+    stores.flatten("a")
+    stores.delete_image("image", "defer")
+    # Its snapshot of "a" was made before that was flattened, and alone shared data with the image.
+    stores.delete("b")
+    stores.delete("a")
+    stores.close()
+    assert place.leftovers() == []
+
+
+def test_a_rename_that_was_done_is_not_repeated_on_another_volume():
+    place = places.MemoryPlace()
+    stores = places.Stores(place.connect)
+    stores.create("a", 1)
+    stores.plan.watch()
+    stores.rename("a", "b")
+    last_look = len(stores.plan.stop()) - 2
+    stores.rename("b", "a")
+    stores.plan.fail(last_look, exceptions.Timeout("injected"))
+    with pytest.raises(exceptions.Timeout):
+        stores.rename("a", "b")
+    stores.plan.stop()
+    assert stores.names() == ([], ["b"])
+    stores.create("a", 2)
+    with pytest.raises(exceptions.Duplicate):
+        stores.rename("a", "b")
+    assert (stores.see("a").data, stores.see("b").data) == (bytes(2), bytes(1))
+    stores.close()
