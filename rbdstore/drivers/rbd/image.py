@@ -12,7 +12,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import errors, object_map, options
+from rbdstore.drivers.rbd import errors, object_map, objects, options
 from rbdstore.drivers.rbd.progress import reported
 
 if typing.TYPE_CHECKING:
@@ -23,6 +23,8 @@ _MOST_AT_ONCE: Final = 1 << 30
 # As many objects are asked for their extents at once, so that memory is bounded.
 _OBJECTS_AT_ONCE: Final = 4096
 _LISTINGS: Final = 20
+# What the keys of an image's metadata begin with in its header.
+_METADATA: Final = "metadata_"
 
 
 class RbdImage(driver.Image):
@@ -127,13 +129,20 @@ class RbdImage(driver.Image):
         # The binding takes nothing else, and librbd copies the data anyway.
         data = data if isinstance(data, bytes) else bytes(data)
         with self._calls() as handle:
+            size = handle.size()
+            # librbd would write what fits, and say so after.
+            if offset + len(data) > size:
+                raise exceptions.InvalidSize(
+                    f"{len(data)} bytes at {offset} reach beyond its end at {size}", spec=self.spec
+                )
             handle.write(data, offset)
 
     def discard(self, offset: int, length: int) -> None:
         # Not librbd's discard: that leaves alone what is smaller than 64 KiB.
         with self._calls() as handle:
-            for start in range(offset, offset + length, _MOST_AT_ONCE):
-                handle.write_zeroes(start, min(_MOST_AT_ONCE, offset + length - start))
+            end = min(offset + length, handle.size())
+            for start in range(offset, end, _MOST_AT_ONCE):
+                handle.write_zeroes(start, min(_MOST_AT_ONCE, end - start))
 
     def flush(self) -> None:
         with self._calls() as handle:
@@ -351,5 +360,14 @@ class RbdImage(driver.Image):
             handle.metadata_set(key, value)
 
     def metadata(self) -> dict[str, str]:
+        # Not the binding's list, which takes the next entry's value for an empty one.
         with self._calls() as handle:
-            return dict(handle.metadata_list())
+            handle.size()  # A handle whose image is gone says so here.
+            entries = objects.get_keys(
+                self.pool.ioctx_of(self._connection), f"rbd_header.{self.id}"
+            )
+        return {
+            key.removeprefix(_METADATA): value.decode()
+            for key, value in entries.items()
+            if key.startswith(_METADATA)
+        }

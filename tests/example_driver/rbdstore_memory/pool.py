@@ -79,11 +79,16 @@ class MemoryPool(driver.Pool):
         if not isinstance(parent, MemoryPool) or not self.cluster.shares_data_with(parent.cluster):
             raise exceptions.NotCloneable("it is in another cluster", spec=source_spec)
         with self._locked():
-            source = parent.live(image)
+            try:
+                source = parent.live(image)
+            except exceptions.ImageNotFound as exc:
+                raise exceptions.SnapshotNotFound("no such image", spec=source_spec) from exc
             found = [each for each in source.snaps.values() if each.name == snap]
             if not found:
                 raise exceptions.SnapshotNotFound("no such snapshot", spec=source_spec)
             data = found[0].layer
+            if not data.size:
+                raise exceptions.NotCloneable("its size is 0", spec=source_spec)
             layer = Layer(data.size, data.object_size, below=Below(data, data.size, found[0].id))
             self.add(name, layer, self.cluster.features, source.metadata)
 
