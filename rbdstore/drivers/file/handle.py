@@ -166,9 +166,12 @@ class Handle(driver.Image):
         return row
 
     def check_owner(self, owner: str | None) -> None:
-        """:raises InUse: another handle, which is alive, holds the exclusive lock"""
-        if owner is not None and owner != self.address and owner in watchers(self.folder):
-            raise exceptions.InUse("locked by another", spec=self.spec, watchers=[owner])
+        """:raises ReadOnly: another handle, which is alive, holds the exclusive lock"""
+        if self.is_owned_by_another(owner):
+            raise exceptions.ReadOnly(f"locked by {owner}", spec=self.spec)
+
+    def is_owned_by_another(self, owner: str | None) -> bool:
+        return owner is not None and owner != self.address and owner in watchers(self.folder)
 
     @property
     def address(self) -> str | None:
@@ -176,13 +179,17 @@ class Handle(driver.Image):
 
     # Views
 
-    def head(self) -> View:
-        """The image's view, its head layer being one that can be written into."""
+    def head(self, *, owned: bool = True) -> View:
+        """The image's view, its head layer being one that can be written into.
+
+        :raises ReadOnly: another handle holds the exclusive lock, and ``owned`` is true
+        """
         with self.data.database.reading() as tx:
             row = self.check_there(tx)
             frozen = layers.is_frozen(tx, row["layer"])
             view = views.load(self.data, tx, self.number)
-        self.check_owner(row["owner"])
+        if owned:
+            self.check_owner(row["owner"])
         if frozen:
             with self.data.database.writing() as tx:
                 layers.thaw(tx, self.number)
@@ -190,18 +197,27 @@ class Handle(driver.Image):
         return view
 
     def look(self, at: Callable[[View], T]) -> T:
-        """Return what is seen in the image, or in the snap it is set to, at one moment."""
-        view = self.view()
+        """Return what is seen in the image, or in the snap it is set to, at one moment.
+
+        :raises Vanished: it is there no more
+        """
+        view = self._view()
         while True:
             found = at(view)
-            again = self.view()
+            again = self._view()
             if again == view:
                 return found
             view = again
 
-    def view(self) -> View:
-        with self.data.database.reading() as tx:
-            return views.load(self.data, tx, self.number, self.snap)
+    def _view(self) -> View:
+        try:
+            with self.data.database.reading() as tx:
+                return views.load(self.data, tx, self.number, self.snap)
+        except exceptions.NotFound as exc:
+            raise exceptions.Vanished(
+                "it was deleted while it was read; what was read cannot be trusted",
+                spec=self.spec,
+            ) from exc
 
     def settle(self) -> None:
         """Let the layers melt that can, and remove the folders of those that have gone."""

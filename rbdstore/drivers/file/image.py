@@ -37,6 +37,8 @@ class FileImage(SnapHandle):
         def stretch(view: View) -> bytes:
             return views.read(view, offset, max(0, min(length, view.size - offset)))
 
+        if offset < 0:
+            raise exceptions.InvalidInput(f"{offset} is no offset", spec=self.spec)
         with self.used():
             return self.look(stretch)
 
@@ -56,6 +58,10 @@ class FileImage(SnapHandle):
 
     def discard(self, offset: int, length: int) -> None:
         with self.writing() as view:
+            if not 0 <= offset <= view.size:
+                raise exceptions.InvalidSize(
+                    f"{offset} is beyond its end at {view.size}", spec=self.spec
+                )
             self._zero(view, offset, min(offset + length, view.size))
 
     def _zero(self, view: View, offset: int, end: int) -> None:
@@ -74,7 +80,8 @@ class FileImage(SnapHandle):
         if not 0 <= size <= _LARGEST_SIZE:
             raise exceptions.InvalidSize(f"{size} bytes", spec=self.spec)
         with self.alone():
-            view = self.head()
+            # As librbd does it, which asks the owner to do it.
+            view = self.head(owned=False)
             if size < view.size:
                 if not allow_shrink:
                     raise exceptions.InvalidSize(
@@ -84,8 +91,8 @@ class FileImage(SnapHandle):
                 self._zero(view, size, view.size)
             with self.data.database.writing() as tx:
                 tx.execute(
-                    "UPDATE images SET size = :size, overlap = min(overlap, :size) "
-                    "WHERE number = :number",
+                    "UPDATE images SET size = :size, overlap = min(overlap, :size), "
+                    "parent = iif(min(overlap, :size) > 0, parent, NULL) WHERE number = :number",
                     {"size": size, "number": self.number},
                 )
 
@@ -131,7 +138,9 @@ class FileImage(SnapHandle):
             if "exclusive-lock" not in self._features:
                 return
             with self.alone(), self.data.database.writing() as tx:
-                self.check_owner(self.check_there(tx)["owner"])
+                owner = self.check_there(tx)["owner"]
+                if self.is_owned_by_another(owner):
+                    raise exceptions.InUse("locked", spec=self.spec, watchers=[owner])
                 tx.execute(
                     "UPDATE images SET owner = ? WHERE number = ?", (self.address, self.number)
                 )

@@ -75,7 +75,7 @@ class SnapHandle(Handle):
         ]
 
     def flatten(self, *, progress: driver.Progress | None = None) -> None:
-        with self.used():
+        if self._still_shared():
             self.check_writable()
         copied = 0
         while (reach := self._still_shared()) > copied:
@@ -110,7 +110,7 @@ class SnapHandle(Handle):
         for number in views.numbers(lowest, start // view.object_size * view.object_size, end):
             with self.used(), self.turnstile.shared():
                 # Whoever else flattened it may have let go of the parent.
-                if self.view().parent is None:
+                if not self._still_shared():
                     return
                 self._copy(lowest, number)
             if progress is not None:
@@ -209,6 +209,9 @@ class SnapHandle(Handle):
         self._set_protected(name, protected=True)
 
     def unprotect_snap(self, name: str) -> None:
+        with self.reading() as tx:
+            if not self._snap_by_name(tx, name)["protected"]:
+                return
         self._set_protected(name, protected=False)
 
     def _set_protected(self, name: str, *, protected: bool) -> None:
