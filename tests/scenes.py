@@ -14,7 +14,7 @@ from rbdstore import driver, records, spec
 from rbdstore.claims import Claim, Journal
 from rbdstore.drafts import Draft
 
-SECONDS = 0.4
+SECONDS = 1.5
 """How long a lease outlives its holder."""
 
 REQUEST = ["create", 1024]

@@ -11,7 +11,7 @@ from rbdstore_memory.image import MemoryImage
 from rbdstore import exceptions, reclaim, spec
 from rbdstore.testing import faults
 
-SECONDS = 0.3
+SECONDS = 1.5
 SNAP = "rbdstore.clone.1"
 DRAFT = "volume.1.partial"
 
