@@ -30,7 +30,7 @@ def cluster():
 @pytest.fixture
 def store(cluster, plan):
     return memory.memory_store(
-        faults.FaultyCluster(cluster, plan), pool="images", chunk_size=OBJECT, lease_seconds=0.3
+        faults.FaultyCluster(cluster, plan), pool="images", chunk_size=OBJECT, lease_seconds=1.5
     )
 
 

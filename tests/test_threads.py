@@ -161,7 +161,7 @@ def test_the_verbs_in_a_patched_process():
     assert run("""
 from rbdstore import exceptions
 
-with memory.memory_store(pool="rbd", lease_seconds=0.3) as store:
+with memory.memory_store(pool="rbd", lease_seconds=1.5) as store:
     def life(number):
         uri = store.images.add(f"image-{number}", b"data").uri
         store.volumes.clone(f"volume-{number}", uri)
