@@ -107,6 +107,13 @@ class RbdImage(driver.Image):
         # The binding takes nothing else, and librbd copies the data anyway.
         data = data if isinstance(data, bytes) else bytes(data)
         with self._calls() as handle:
+            # librbd writes what fits before it says that not all did.
+            size = handle.size()
+            if offset + len(data) > size:
+                raise exceptions.InvalidSize(
+                    f"{len(data)} bytes at {offset} reach beyond its end at {size}",
+                    spec=self.spec,
+                )
             handle.write(data, offset)
 
     def discard(self, offset: int, length: int) -> None:
