@@ -328,7 +328,10 @@ class Image(abc.ABC):
 
     @abc.abstractmethod
     def write(self, offset: int, data: bytes) -> None:
-        """Write all of ``data``, below the image's end. Safe only once :meth:`flush` returned."""
+        """Write all of ``data``. Safe only once :meth:`flush` returned.
+
+        :raises InvalidSize: it would reach beyond the image's end; nothing is written
+        """
 
     @abc.abstractmethod
     def discard(self, offset: int, length: int) -> None:

@@ -32,10 +32,15 @@ MOST = 4 * OBJECT_SIZE
 
 
 def run(place: Place, examples: int, steps: int) -> None:
-    """Try ``examples`` sequences of ``steps`` operations: always the same ones, but in a soak."""
+    """Try ``examples`` sequences of ``steps`` operations."""
+    run_machine(lambda: StoreMachine(place), examples, steps)
+
+
+def run_machine(make, examples: int, steps: int) -> None:
+    """Run a state machine: always the same examples, but in a soak other ones and more."""
     soak = bool(os.environ.get("RBDSTORE_SOAK"))
     stateful.run_state_machine_as_test(
-        lambda: StoreMachine(place),
+        make,
         settings=hypothesis.settings(
             max_examples=examples * 10 if soak else examples,
             stateful_step_count=steps,

@@ -27,6 +27,14 @@ class TestData:
             with pytest.raises(exceptions.InvalidInput):
                 image.write(20 * MiB, b"x")
 
+    def test_a_write_beyond_the_end_writes_nothing(self, either_pool):
+        with scratch.an_image(either_pool) as image:
+            size = image.size()
+            for offset in (size - 1, size, size + 1):
+                with pytest.raises(exceptions.InvalidSize):
+                    image.write(offset, b"xy")
+            assert image.read(size - 1, 1) == b"\0"
+
     def test_discard_is_exact_and_frees_objects(self, either_pool, raw):
         with scratch.an_image(either_pool, size=16 * MiB, data=b"\xff" * (16 * MiB)) as image:
             image.discard(MiB - 5, 10 * MiB + 10)

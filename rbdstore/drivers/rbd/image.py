@@ -129,11 +129,12 @@ class RbdImage(driver.Image):
         # The binding takes nothing else, and librbd copies the data anyway.
         data = data if isinstance(data, bytes) else bytes(data)
         with self._calls() as handle:
+            # librbd writes what fits before it says that not all did.
             size = handle.size()
-            # librbd would write what fits, and say so after.
             if offset + len(data) > size:
                 raise exceptions.InvalidSize(
-                    f"{len(data)} bytes at {offset} reach beyond its end at {size}", spec=self.spec
+                    f"{len(data)} bytes at {offset} reach beyond its end at {size}",
+                    spec=self.spec,
                 )
             handle.write(data, offset)
 

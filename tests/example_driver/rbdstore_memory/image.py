@@ -90,19 +90,28 @@ class MemoryImage(driver.Image):
             return self._layer.read(offset, max(0, min(length, self._layer.size - offset)))
 
     def write(self, offset: int, data: bytes) -> None:
-        with self._writing() as layer, self._locked() as cluster:
-            if offset + len(data) > layer.size:
+        with self._locked() as cluster:
+            size = self._layer.size
+            if offset + len(data) > size:
                 raise exceptions.InvalidSize(
-                    f"{len(data)} bytes at {offset} reach beyond its end at {layer.size}",
+                    f"{len(data)} bytes at {offset} reach beyond its end at {size}",
                     spec=self.spec,
                 )
-            if cluster.capacity is not None and cluster.used() + len(data) > cluster.capacity:
-                raise exceptions.NoSpace("memory_bytes is reached", spec=self.spec)
-            layer.write(offset, data)
+            with self._writing() as layer:
+                if cluster.capacity is not None and cluster.used() + len(data) > cluster.capacity:
+                    raise exceptions.NoSpace("memory_bytes is reached", spec=self.spec)
+                layer.write(offset, data)
 
     def discard(self, offset: int, length: int) -> None:
-        with self._writing() as layer:
-            layer.zero(offset, max(0, min(length, layer.size - offset)))
+        with self._locked():
+            size = self._layer.size
+            if length and offset >= size:
+                raise exceptions.InvalidInput(
+                    f"{offset} is beyond its end at {size}", spec=self.spec
+                )
+            if length:
+                with self._writing() as layer:
+                    layer.zero(offset, min(length, size - offset))
 
     def flush(self) -> None:
         """Nothing to wait for."""
@@ -110,12 +119,14 @@ class MemoryImage(driver.Image):
             pass
 
     def resize(self, size: int, *, allow_shrink: bool = False) -> None:
-        with self._writing() as layer:
-            if size < layer.size and not allow_shrink:
+        with self._locked():
+            present = self._layer.size
+            if size < present and not allow_shrink:
                 raise exceptions.InvalidSize(
-                    f"{size} bytes is less than its {layer.size}", spec=self.spec
+                    f"{size} bytes is less than its {present}", spec=self.spec
                 )
-            layer.resize(size)
+            with self._writing() as layer:
+                layer.resize(size)
 
     def extents(
         self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
@@ -152,6 +163,9 @@ class MemoryImage(driver.Image):
         return old != content, exists, self._layer.object_size if whole else reach
 
     def flatten(self, *, progress: driver.Progress | None = None) -> None:
+        with self._locked():
+            if self._image.head.below is None:
+                return
         with self._changing():
             head = self._image.head
             total = head.size
@@ -243,23 +257,29 @@ class MemoryImage(driver.Image):
             snap.name = new_name
 
     def remove_snap(self, snap_id: int) -> None:
-        with self._changing():
+        with self._locked():
             snap = self._snap_with_id(snap_id)
             spec = self.pool.spec(self.name, snap.name)
             if children := self.children(snap_id):
                 raise exceptions.InUse(spec=spec, children=[child.spec for child in children])
             if snap.protected:
                 raise exceptions.InUse("the snapshot is protected; unprotect it first", spec=spec)
-            del self._image.snaps[snap_id]
-            snap.layer.clear()
+            with self._changing():
+                del self._image.snaps[snap_id]
+                snap.layer.clear()
 
     def protect_snap(self, name: str) -> None:
-        with self._changing():
-            self._snap(name).protected = True
+        self._set_protected(name, protected=True)
 
     def unprotect_snap(self, name: str) -> None:
-        with self._changing():
-            self._snap(name).protected = False
+        self._set_protected(name, protected=False)
+
+    def _set_protected(self, name: str, *, protected: bool) -> None:
+        with self._locked():
+            snap = self._snap(name)
+            if snap.protected != protected:
+                with self._changing():
+                    snap.protected = protected
 
     def rollback(self, snap: str, *, progress: driver.Progress | None = None) -> None:
         with self._writing() as head:

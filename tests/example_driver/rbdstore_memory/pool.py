@@ -17,6 +17,7 @@ if typing.TYPE_CHECKING:
     from rbdstore_memory.driver import MemoryCluster
 
 DEFAULT_ORDER = 22
+ORDERS = range(12, 26)
 ENDLESS = 1 << 60
 
 
@@ -58,8 +59,12 @@ class MemoryPool(driver.Pool):
             return list(pool.names)
 
     def create(self, name: str, size: int, *, order: int | None = None) -> None:
+        order = DEFAULT_ORDER if order is None else order
         with self._locked():
-            layer = Layer(size, 1 << (DEFAULT_ORDER if order is None else order))
+            self._check_free(name)
+            if order not in ORDERS:
+                raise exceptions.InvalidInput(f"order is {ORDERS[0]} to {ORDERS[-1]}, not {order}")
+            layer = Layer(size, 1 << order)
             self.add(name, layer, self.cluster.features, {})
 
     def add(
@@ -79,13 +84,10 @@ class MemoryPool(driver.Pool):
         if not isinstance(parent, MemoryPool) or not self.cluster.shares_data_with(parent.cluster):
             raise exceptions.NotCloneable("it is in another cluster", spec=source_spec)
         with self._locked():
-            try:
-                source = parent.live(image)
-            except exceptions.ImageNotFound as exc:
-                raise exceptions.SnapshotNotFound("no such image", spec=source_spec) from exc
-            found = [each for each in source.snaps.values() if each.name == snap]
-            if not found:
-                raise exceptions.SnapshotNotFound("no such snapshot", spec=source_spec)
+            source = parent.find(image)
+            found = [each for each in source.snaps.values() if each.name == snap] if source else []
+            if source is None or not found:
+                raise exceptions.SnapshotNotFound("no such image or snapshot", spec=source_spec)
             data = found[0].layer
             if not data.size:
                 raise exceptions.NotCloneable("its size is 0", spec=source_spec)
@@ -123,12 +125,16 @@ class MemoryPool(driver.Pool):
         if progress is not None:
             progress(1, 1)
 
+    def find(self, name: str) -> state.ImageState | None:
+        """The image that has the name, if one has. To be called under the lock."""
+        return self._found.images.get(self._found.names.get(name, ""))
+
     def live(self, name: str) -> state.ImageState:
         """The image that has the name. To be called under the lock."""
-        try:
-            return self._found.images[self._found.names[name]]
-        except KeyError:
-            raise exceptions.ImageNotFound("no such image", spec=self.spec(name)) from None
+        found = self.find(name)
+        if found is None:
+            raise exceptions.ImageNotFound("no such image", spec=self.spec(name))
+        return found
 
     def _check_free(self, name: str) -> None:
         if name in self._found.names:
