@@ -52,12 +52,12 @@ class MemoryImage(driver.Image):
         with self._changing():
             if self._layer is not self._image.head:
                 raise exceptions.ReadOnly("set to a snapshot", spec=self.spec)
-            locked_by = self._image.locked_by
-            if locked_by not in (None, self._address):
-                raise exceptions.InUse(
-                    "locked by another", spec=self.spec, watchers=[str(locked_by)]
-                )
+            if self._is_locked_out():
+                raise exceptions.ReadOnly("locked by another", spec=self.spec)
             yield self._layer
+
+    def _is_locked_out(self) -> bool:
+        return self._image.locked_by not in (None, self._address)
 
     def close(self) -> None:
         # Also when the cluster was closed before: nobody else would end the watch.
@@ -280,7 +280,13 @@ class MemoryImage(driver.Image):
         with self._locked():
             if "exclusive-lock" not in self._image.features:
                 return
-            with self._writing():
+            with self._changing():
+                if self._is_locked_out():
+                    raise exceptions.InUse(
+                        "locked by another",
+                        spec=self.spec,
+                        watchers=[str(self._image.locked_by)],
+                    )
                 self._image.locked_by = self._address
 
     def set_metadata(self, key: str, value: str) -> None:
