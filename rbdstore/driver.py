@@ -13,7 +13,8 @@ image is stored in, of a power of two bytes.
 Rules for every driver:
 
 * Sizes and offsets are bytes. Names arrive checked (:mod:`rbdstore.spec`).
-* Only exceptions of :mod:`rbdstore.exceptions` leave a driver, with the image they are about.
+* Only exceptions of :mod:`rbdstore.exceptions` leave a driver, with the image they are about. What
+  is named and not there is an ``ImageNotFound``, a snap or its image a ``SnapshotNotFound``.
 * A method that raises has done nothing, or, for :class:`~rbdstore.exceptions.ClusterError`, may
   have done it.
 * Everything may be called from several threads; one :class:`Image` belongs to one thread.
@@ -56,7 +57,10 @@ __all__ = [
 API_VERSION = 1
 
 Progress = Callable[[int, int], object]
-"""Called as ``progress(done, total)``, in bytes, or in steps where the work has no bytes."""
+"""Called as ``progress(done, total)``, in bytes, or in steps where the work has no bytes.
+
+What it raises ends the work, and comes out of the call.
+"""
 
 
 class Driver(abc.ABC):
@@ -99,7 +103,10 @@ class Cluster(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of the connection. Pools and images of it must be closed before."""
+        """Let go of the connection. Pools and images of it must be closed before.
+
+        Closing it again is no error; using it is a ``ClusterError``.
+        """
 
     def monitors(self) -> list[tuple[str, int]]:
         """Host and port of each monitor, for a client that connects by itself."""
@@ -166,6 +173,7 @@ class Pool(abc.ABC):
         """Open an image by name, or, also in the trash, by id.
 
         :raises ImageNotFound: also for debris, and for a child whose parent is gone
+        :raises InvalidInput: by neither, or by both
         """
 
     @abc.abstractmethod
@@ -199,6 +207,8 @@ class Pool(abc.ABC):
         """Take an image's name away, atomically, and keep it for ``delay`` seconds at the least.
 
         Its children, snaps and open handles stay what they are.
+
+        :raises InUse: somebody has it locked (:meth:`Image.lock`)
         """
 
     @abc.abstractmethod
@@ -224,7 +234,7 @@ class Pool(abc.ABC):
     def trash_remove(self, image_id: str, *, progress: Progress | None = None) -> None:
         """Remove an image that is in the trash, or what an interrupted removal left of it.
 
-        :raises InUse: it has snaps or watchers
+        :raises InUse: it has snaps or watchers, or its time there is not over
         """
 
     # Small objects: bookkeeping that lives in the cluster, beside the images
@@ -235,8 +245,9 @@ class Pool(abc.ABC):
     ) -> bool:
         """Lock the object ``key`` until ``seconds`` from now, making it where it is missing.
 
-        ``owner`` is for humans. With ``renew`` the lease must still be held under the same
-        ``cookie``; one that ran out is not taken again. False: not locked.
+        ``owner`` is for humans. Who has the lease may take it again, under the same ``cookie``.
+        With ``renew`` it must still be held under that; one that ran out is not taken again.
+        False: not locked.
         """
 
     @abc.abstractmethod
@@ -282,7 +293,10 @@ class Pool(abc.ABC):
 
 
 class Image(abc.ABC):
-    """An open image: a handle, to be closed by whoever opened it."""
+    """An open image: a handle, to be closed by whoever opened it.
+
+    Where it was opened read-only, what would change the image raises ``ReadOnly``.
+    """
 
     pool: Pool
     name: str
@@ -295,7 +309,10 @@ class Image(abc.ABC):
 
     @abc.abstractmethod
     def close(self) -> None:
-        """Let go of the image. Tells nothing about writes in flight: :meth:`flush` does."""
+        """Let go of the image. Tells nothing about writes in flight: :meth:`flush` does.
+
+        Closing it again is no error; using it is a ``ClusterError``.
+        """
 
     def __enter__(self) -> Self:
         return self
@@ -331,11 +348,15 @@ class Image(abc.ABC):
         """Write all of ``data``. Safe only once :meth:`flush` returned.
 
         :raises InvalidSize: it would reach beyond the image's end; nothing is written
+        :raises ReadOnly: somebody else has it locked
         """
 
     @abc.abstractmethod
     def discard(self, offset: int, length: int) -> None:
-        """Make a stretch read as zeros, freeing the objects it covers."""
+        """Make a stretch read as zeros, freeing the objects it covers.
+
+        What of it is beyond the image's end is left out.
+        """
 
     @abc.abstractmethod
     def flush(self) -> None:
@@ -354,7 +375,9 @@ class Image(abc.ABC):
     ) -> Iterator[Extent]:
         """What changed since ``from_snap`` (None: since the image was made), in order.
 
-        What lies between the extents is unchanged. A parent's data counts as the image's.
+        What lies between the extents is unchanged; they may name more than has changed, but not in
+        an object that was not touched. With ``whole_object`` they are of whole objects, where that
+        is cheaper. A parent's data counts as the image's.
         """
 
     @abc.abstractmethod
@@ -362,7 +385,8 @@ class Image(abc.ABC):
         """Copy what is shared with the parent and let go of it.
 
         Not atomic: it may be repeated after it was killed, without loss, also while others write.
-        Of an image without a parent the data is left as it is.
+        Of an image without a parent the data is left as it is. The image's snaps let go of the
+        parent too where it has the feature deep-flatten; else they keep it.
         """
 
     # Lineage
@@ -417,7 +441,9 @@ class Image(abc.ABC):
 
     @abc.abstractmethod
     def rollback(self, snap: str, *, progress: Progress | None = None) -> None:
-        """Make the image what it was at a snap, its size included. Not atomic: may be repeated.
+        """Make the image what it was at a snap, its size and parent included, its metadata not.
+
+        Not atomic: may be repeated.
 
         :raises SnapshotNotFound:
         """
@@ -436,6 +462,8 @@ class Image(abc.ABC):
         """Keep others from writing, trashing and removing the image while this handle is open.
 
         An image without the exclusive-lock feature is left as it is.
+
+        :raises InUse: somebody else has it locked
         """
 
     @abc.abstractmethod

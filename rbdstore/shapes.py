@@ -13,7 +13,7 @@ class PoolStats:
     """What a pool holds, in bytes and counts.
 
     ``total`` is what could be stored if the pool were empty, within its quota; ``free`` what can
-    be stored now; ``provisioned`` what its images may grow to.
+    be stored now; ``provisioned`` what its images may grow to, those in the trash left out.
     """
 
     total: int

@@ -13,7 +13,7 @@ import threading
 
 from rbdstore import driver
 
-KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+MiB, GiB = 1 << 20, 1 << 30
 
 
 @contextlib.contextmanager

@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The rbd driver, proven by the suite that ships: with new features, and with those of early
-releases, on a real Ceph.
+"""The rbd driver on a real Ceph, proven by the suite that ships.
+
+All of it with new features; with those of early releases, and their clones of format 1, what
+depends on them.
 """
 
+import contextlib
+import functools
 import itertools
 import shutil
+from typing import ClassVar
 
 import pools
 import pytest
@@ -16,17 +21,24 @@ from rbdstore.testing import suite
 
 
 @pytest.fixture(scope="module")
-def hosts(sandbox, tmp_path_factory):
-    """The options of two clients, which stay connected as long as the module's tests run."""
+def host(sandbox, tmp_path_factory):
+    """Give options by which one of two hosts connects, so to speak: they share no connection.
+
+    Each connection stays for the time of the module: that is faster.
+    """
     folder = tmp_path_factory.mktemp("hosts")
-    confs = [shutil.copy(sandbox.conf_path, folder / name) for name in ("one.conf", "two.conf")]
-    options = [{"rbd_user": "admin", "rbd_ceph_conf": str(conf)} for conf in confs]
-    clusters = [RbdDriver().open(each) for each in options]
-    for cluster in clusters:
-        assert cluster.fsid
-    yield options
-    for cluster in clusters:
-        cluster.close()
+    with contextlib.ExitStack() as stack:
+
+        @functools.cache
+        def connected(number, **options):
+            conf = folder / f"{number}.conf"
+            shutil.copy(sandbox.conf_path, conf)
+            found = {"rbd_user": "admin", "rbd_ceph_conf": str(conf), **options}
+            cluster = stack.enter_context(contextlib.closing(RbdDriver().open(found)))
+            assert cluster.fsid
+            return found
+
+        yield connected
 
 
 @pytest.fixture(autouse=True, scope="class")
@@ -37,15 +49,37 @@ def _empty_pools(sandbox):
         pools.assert_empty(client)
 
 
-class TestNewFeatures(suite.DriverSuite):
+class OnCeph:
     pools = ("volumes", "images")
-    features = None
+    options: ClassVar = {}
 
     @pytest.fixture
-    def connect(self, hosts):
-        turns = itertools.cycle(hosts)
-        return lambda: RbdDriver().open({**next(turns), "rbd_features": self.features})
+    def connect(self, host):
+        turns = itertools.cycle((1, 2))
+        return lambda: RbdDriver().open(host(next(turns), **self.options))
 
 
-class TestOldFeatures(TestNewFeatures):
-    features = stores.OLD_FEATURES
+class TestNewFeatures(OnCeph, suite.DriverSuite):
+    pass
+
+
+class TestOldFeatures(
+    OnCeph,
+    suite.DataSuite,
+    suite.ExtentSuite,
+    suite.SnapSuite,
+    suite.FlattenSuite,
+    suite.UseSuite,
+):
+    options: ClassVar = {"rbd_features": stores.OLD_FEATURES}
+
+
+class TestFormat1(OnCeph, suite.Suite):
+    options: ClassVar = {"rbd_features": stores.OLD_FEATURES, "rbd_clone_format": "1"}
+
+    test_protection = suite.LineageSuite.test_protection_and_clones
+    test_lineage = suite.LineageSuite.test_parent_and_child_know_each_other
+    test_a_parent_in_the_trash = suite.LineageSuite.test_a_parent_in_the_trash
+    test_a_child_in_the_trash = suite.LineageSuite.test_a_child_in_the_trash
+    test_a_snap_with_children = suite.LineageSuite.test_a_snap_with_children_stays
+    test_flatten = suite.FlattenSuite.test_flatten

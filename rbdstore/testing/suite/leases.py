@@ -53,16 +53,16 @@ class LeaseSuite(Suite):
 
     def test_what_ran_out_is_not_renewed(self, pool: Pool) -> None:
         assert pool.lease(KEY, "one", 0.1, "host-1")
-        time.sleep(0.5)
+        time.sleep(0.3)
         assert not pool.lease(KEY, "one", LONG, "host-1", renew=True)
         assert pool.lease(KEY, "one", LONG, "host-1")
 
     def test_it_ends(self, pool: Pool, elsewhere: Pool) -> None:
         began = time.monotonic()
-        assert pool.lease(KEY, "one", 0.5, "host-1")
+        assert pool.lease(KEY, "one", 0.3, "host-1")
         wait_for_the_end(elsewhere, "two")
         # Less a little: the clocks are two.
-        assert time.monotonic() - began > 0.4
+        assert time.monotonic() - began > 0.2
         for late in (pool.write_leased, lambda key, cookie, _: pool.remove_leased(key, cookie)):
             with refused(exceptions.LeaseLost):
                 late(KEY, "one", b"late")
@@ -74,7 +74,7 @@ class LeaseSuite(Suite):
         assert pool.lease(KEY, "one", LONG, "host-1")
         pool.write_leased(KEY, "one", b"in time")
         assert pool.lease(KEY, "one", 0.1, "host-1")
-        time.sleep(0.5)
+        time.sleep(0.3)
         with refused(exceptions.LeaseLost):
             pool.write_leased(KEY, "one", b"late")
         with refused(exceptions.LeaseLost):
@@ -92,7 +92,7 @@ class LeaseSuite(Suite):
 
     def test_the_last_owner_is_remembered(self, pool: Pool) -> None:
         assert pool.lease(KEY, "one", 0.1, "host-1")
-        time.sleep(0.5)
+        time.sleep(0.3)
         assert pool.lease_owner(KEY) == "host-1"
 
     def test_who_has_none_writes_nothing(self, pool: Pool) -> None:

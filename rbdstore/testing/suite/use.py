@@ -64,11 +64,13 @@ class UseSuite(Suite):
                 with refused(exceptions.InUse, pool.spec("a")):
                     other.remove("a")
                 with other.open("a", read_only=False) as second:
-                    with refused(exceptions.InUse, pool.spec("a")):
+                    with refused(exceptions.InUse, pool.spec("a")) as caught:
                         second.lock()
-                    with refused(exceptions.RbdStoreError):
+                    assert in_use(caught).watchers
+                    with refused(exceptions.ReadOnly, pool.spec("a")):
                         second.write(0, b"theirs")
-                        second.flush()
+                    with refused(exceptions.ReadOnly, pool.spec("a")):
+                        second.discard(0, 100)
             assert image.read(0, 4) == b"mine"
         assert read(pool, "a") == filled(b"mine")
         # It ends with the handle.

@@ -52,12 +52,12 @@ class MemoryImage(driver.Image):
         with self._changing():
             if self._layer is not self._image.head:
                 raise exceptions.ReadOnly("set to a snapshot", spec=self.spec)
-            locked_by = self._image.locked_by
-            if locked_by not in (None, self._address):
-                raise exceptions.InUse(
-                    "locked by another", spec=self.spec, watchers=[str(locked_by)]
-                )
+            if self._is_locked_out():
+                raise exceptions.ReadOnly("locked by another", spec=self.spec)
             yield self._layer
+
+    def _is_locked_out(self) -> bool:
+        return self._image.locked_by not in (None, self._address)
 
     def close(self) -> None:
         # Also when the cluster was closed before: nobody else would end the watch.
@@ -104,14 +104,10 @@ class MemoryImage(driver.Image):
 
     def discard(self, offset: int, length: int) -> None:
         with self._locked():
-            size = self._layer.size
-            if length and offset >= size:
-                raise exceptions.InvalidInput(
-                    f"{offset} is beyond its end at {size}", spec=self.spec
-                )
-            if length:
+            end = min(offset + length, self._layer.size)
+            if offset < end:
                 with self._writing() as layer:
-                    layer.zero(offset, min(length, size - offset))
+                    layer.zero(offset, end - offset)
 
     def flush(self) -> None:
         """Nothing to wait for."""
@@ -303,7 +299,13 @@ class MemoryImage(driver.Image):
         with self._locked():
             if "exclusive-lock" not in self._image.features:
                 return
-            with self._writing():
+            with self._changing():
+                if self._is_locked_out():
+                    raise exceptions.InUse(
+                        "locked by another",
+                        spec=self.spec,
+                        watchers=[str(self._image.locked_by)],
+                    )
                 self._image.locked_by = self._address
 
     def set_metadata(self, key: str, value: str) -> None:
