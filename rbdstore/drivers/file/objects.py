@@ -58,8 +58,8 @@ class Objects:
     def _clear(self, view: View, number: int) -> None:
         if has_below(view, number):
             os.ftruncate(self._make(view, number), 0)
-        elif view.parent is not None:
-            # It stays, empty, for a flatten that may be about to put the parent's there.
+        elif view.parent is not None or len(view.layers) > 1:
+            # It stays, empty: what a flatten puts below it must not be seen here.
             fd = self._find(view, number)
             if fd is not None:
                 os.ftruncate(fd, 0)
