@@ -71,7 +71,7 @@ class TestKilled:
         said = []
         with filestore.process(tmp_path, BUSY) as child:
             for _ in range(lines):
-                said.append(child._child.stdout.readline().split())
+                said.append(child.line().split())
             child.kill()
             said += [line.split() for line in child.heard()]
         done = {kind: {int(n) for k, n in said if k == kind} for kind, _n in said}
