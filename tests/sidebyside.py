@@ -200,14 +200,6 @@ class SideBySide(stateful.RuleBasedStateMachine):
     def clear_debris(self, place):
         self.both(lambda side: side.pools[place[0]].clear_debris(place[1]))
 
-    @rule(pool=st.sampled_from(POOLS), number=ids)
-    def open_by_id(self, pool, number):
-        def call(side):
-            with side.pools[pool].open(image_id=side.image_id(number)) as image:
-                return image.name, image.read_only, side.look_at_data(image)
-
-        self.both(call)
-
     @rule()
     def open_nothing(self):
         self.both(lambda side: side.pools["volumes"].open())
