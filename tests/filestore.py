@@ -11,6 +11,8 @@
 
 import contextlib
 import pathlib
+import shutil
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -89,6 +91,16 @@ def process(folder, code):
         child.kill()
         child._child.stdin.close()
         child._child.stdout.close()
+
+
+def clear(folder):
+    """Remove everything but the pools, whatever state it is in."""
+    path = pathlib.Path(folder)
+    with contextlib.closing(sqlite3.connect(path / "rbdstore.db")) as database, database:
+        for table in ["entries", "objects", "metadata", "snaps", "layers", "images", "garbage"]:
+            database.execute(f"DELETE FROM {table}")
+    for image in path.glob("pools/*/*"):
+        shutil.rmtree(image)
 
 
 def files(folder):

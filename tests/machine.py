@@ -20,7 +20,7 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
 from model import Model, Options, names_in
-from places import OBJECT_SIZE, Place, Stores
+from worlds import OBJECT_SIZE, Stores, World
 
 from rbdstore import exceptions
 
@@ -31,9 +31,9 @@ EDGES = (0, 1, OBJECT_SIZE - 1, OBJECT_SIZE, OBJECT_SIZE + 1, 3 * OBJECT_SIZE)
 MOST = 4 * OBJECT_SIZE
 
 
-def run(place: Place, examples: int, steps: int) -> None:
+def run(world: World, examples: int, steps: int) -> None:
     """Try ``examples`` sequences of ``steps`` operations."""
-    run_machine(lambda: StoreMachine(place), examples, steps)
+    run_machine(lambda: StoreMachine(world), examples, steps)
 
 
 def run_machine(make, examples: int, steps: int) -> None:
@@ -126,11 +126,11 @@ if_much_room = precondition(lambda self: len(self.model.volumes) < len(VOLUMES) 
 
 
 class StoreMachine(stateful.RuleBasedStateMachine):
-    def __init__(self, place: Place) -> None:
+    def __init__(self, world: World) -> None:
         super().__init__()
-        self.place = place
-        self.model = Model(deep_flatten=place.deep_flatten)
-        self.stores = Stores(place.connect)
+        self.world = world
+        self.model = Model(deep_flatten=world.deep_flatten)
+        self.stores = Stores(world.connect)
         self.order = random.Random(0)
         # What was done, but was reported as failed, and not repeated.
         self.untold: list[tuple[str, tuple[object, ...]]] = []
@@ -268,11 +268,11 @@ class StoreMachine(stateful.RuleBasedStateMachine):
             if sys.exception() is None:
                 self.compare()
                 self.delete_everything()
-                left = self.place.leftovers()
+                left = self.world.leftovers()
                 assert not left, left
         finally:
             self.stores.close()
-            self.place.clear()
+            self.world.clear()
 
     def delete_everything(self):
         self.do("reopen", self.model.options)

@@ -18,7 +18,7 @@ from hypothesis import stateful
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 from machine import pattern, run_machine
-from places import OBJECT_SIZE, Place
+from worlds import OBJECT_SIZE, World
 
 from rbdstore import driver, exceptions
 
@@ -30,7 +30,7 @@ NO_SNAP_ID = 1 << 30
 ENDLESS = 60.0
 
 
-def run(one: Place, other: Place, examples: int, steps: int) -> None:
+def run(one: World, other: World, examples: int, steps: int) -> None:
     """Try ``examples`` sequences of ``steps`` calls: always the same ones, but in a soak."""
     run_machine(lambda: SideBySide(one, other), examples, steps)
 
@@ -38,9 +38,9 @@ def run(one: Place, other: Place, examples: int, steps: int) -> None:
 class Side:
     """One of the drivers."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.cluster = place.connect()
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.cluster = world.connect()
         self.pools = {name: self.cluster.open_pool(name) for name in POOLS}
         self.held: dict[tuple[str, str], driver.Image] = {}
         self.image_ids: list[str] = []
@@ -50,7 +50,7 @@ class Side:
         for image in self.held.values():
             image.close()
         self.cluster.close()
-        self.place.clear()
+        self.world.clear()
 
     def image_id(self, number: int) -> str:
         return self.image_ids[number] if number < len(self.image_ids) else NO_ID
@@ -141,7 +141,7 @@ cookies = st.sampled_from(("mine", "theirs"))
 
 
 class SideBySide(stateful.RuleBasedStateMachine):
-    def __init__(self, one: Place, other: Place) -> None:
+    def __init__(self, one: World, other: World) -> None:
         super().__init__()
         self.sides = [Side(one), Side(other)]
 

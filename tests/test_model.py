@@ -2,8 +2,8 @@
 """Any operations in any order do what the model says, without daemons; and what that found."""
 
 import machine
-import places
 import pytest
+import worlds
 
 from rbdstore import exceptions
 
@@ -13,14 +13,20 @@ from rbdstore import exceptions
 @pytest.mark.parametrize("clone_format", [2, 1])
 @pytest.mark.parametrize("deep_flatten", [True, False], ids=["new", "old"])
 def test_stores_do_what_the_model_says(clone_format, deep_flatten):
-    place = places.MemoryPlace(clone_format=clone_format, deep_flatten=deep_flatten)
-    machine.run(place, examples=50, steps=40)
+    world = worlds.MemoryWorld(clone_format=clone_format, deep_flatten=deep_flatten)
+    machine.run(world, examples=50, steps=40)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("deep_flatten", [True, False], ids=["new", "old"])
+def test_the_embedded_driver_does_what_the_model_says(tmp_path, deep_flatten):
+    machine.run(worlds.FileWorld(tmp_path, deep_flatten=deep_flatten), examples=100, steps=40)
 
 
 @pytest.mark.parametrize("clone_format", [2, 1])
 def test_a_deleted_image_goes_with_the_last_snapshot_that_needs_it(clone_format):
-    place = places.MemoryPlace(clone_format=clone_format, deep_flatten=False)
-    stores = places.Stores(place.connect)
+    world = worlds.MemoryWorld(clone_format=clone_format, deep_flatten=False)
+    stores = worlds.Stores(world.connect)
     stores.add_image("image", b"data", None)
     stores.clone("a", "image", None)
     stores.create_cloned_volumes(["b"], "a", None)
@@ -30,12 +36,12 @@ def test_a_deleted_image_goes_with_the_last_snapshot_that_needs_it(clone_format)
     stores.delete("b")
     stores.delete("a")
     stores.close()
-    assert place.leftovers() == []
+    assert world.leftovers() == []
 
 
 def test_a_rename_that_was_done_is_not_repeated_on_another_volume():
-    place = places.MemoryPlace()
-    stores = places.Stores(place.connect)
+    world = worlds.MemoryWorld()
+    stores = worlds.Stores(world.connect)
     stores.create("a", 1)
     stores.plan.watch()
     stores.rename("a", "b")

@@ -3,12 +3,12 @@
 
 import machine
 import pytest
-from rbdplace import RbdPlace
+from rbd_world import RbdWorld
 
 
 # What fails is shrunk, for up to five minutes.
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("clone_format", [2, 1])
 def test_stores_do_what_the_model_says(sandbox, raw, clone_format, features):
-    place = RbdPlace(sandbox, raw, clone_format, features)
-    machine.run(place, examples=6, steps=30)
+    world = RbdWorld(sandbox, raw, clone_format, features)
+    machine.run(world, examples=6, steps=30)

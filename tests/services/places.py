@@ -8,12 +8,11 @@ so that no test asks where it is.
 
 import contextlib
 import json
-import shutil
-import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
+import filestore
 import foreign
 
 import rbdstore
@@ -138,16 +137,4 @@ class FilePlace(Place):
         return self._cluster.leftovers()
 
     def clear(self):
-        with contextlib.closing(sqlite3.connect(self._path / "rbdstore.db")) as database, database:
-            for table in (
-                "entries",
-                "objects",
-                "metadata",
-                "snaps",
-                "layers",
-                "images",
-                "garbage",
-            ):
-                database.execute(f"DELETE FROM {table}")
-        for folder in self._path.glob("pools/*/*"):
-            shutil.rmtree(folder)
+        filestore.clear(self._path)

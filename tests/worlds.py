@@ -8,7 +8,9 @@ import dataclasses
 import typing
 from collections.abc import Callable, Iterator
 
+import filestore
 import memory
+import samples
 from model import Options, Seen
 
 from rbdstore import driver, settings, spec
@@ -21,7 +23,7 @@ OBJECT_SIZE = 64 * 1024
 LEASE_SECONDS = 120.0
 
 
-class Place(typing.Protocol):
+class World(typing.Protocol):
     """A cluster with the pools ``images`` and ``volumes``, for one example after the other.
 
     :ivar deep_flatten: whether flattening a volume frees its snapshots, too
@@ -43,7 +45,7 @@ class OldMemoryCluster(memory.driver.MemoryCluster):
     clone_format = 1
 
 
-class MemoryPlace:
+class MemoryWorld:
     """The example driver: a new cluster for each example."""
 
     def __init__(self, *, clone_format: int = 2, deep_flatten: bool = True) -> None:
@@ -65,6 +67,25 @@ class MemoryPlace:
 
     def clear(self) -> None:
         self._cluster = memory.memory_cluster(pools=("images", "volumes"), features=self._features)
+
+
+class FileWorld:
+    """The embedded driver, in one folder for all examples."""
+
+    def __init__(self, folder: str, *, deep_flatten: bool = True) -> None:
+        self.deep_flatten = deep_flatten
+        self._folder = folder
+        self._features = None if deep_flatten else samples.OLD_FEATURES
+        self._cluster = self.connect()
+
+    def connect(self) -> driver.Cluster:
+        return filestore.connect(self._folder, file_store_features=self._features)
+
+    def leftovers(self) -> list[str]:
+        return self._cluster.leftovers()
+
+    def clear(self) -> None:
+        filestore.clear(self._folder)
 
 
 class Stores:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The sandbox as a place for the model (:class:`places.Place`)."""
+"""The sandbox as a world for the model (:class:`worlds.World`)."""
 
 import pools
 
 from rbdstore.drivers.rbd.driver import RbdDriver
 
 
-class RbdPlace:
+class RbdWorld:
     """The sandbox's pools of images and of volumes."""
 
     def __init__(self, sandbox, raw, clone_format, features):
