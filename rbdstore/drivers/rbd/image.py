@@ -12,7 +12,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import errors, object_map, options
+from rbdstore.drivers.rbd import errors, object_map, options, settling
 from rbdstore.drivers.rbd.progress import reported
 
 if typing.TYPE_CHECKING:
@@ -78,10 +78,22 @@ class RbdImage(driver.Image):
         if self._closed:
             return
         self._closed = True
-        # What a dead connection says about the handle's end helps nobody.
-        with contextlib.suppress(rbd.Error):
-            self._connection.close_handle(self._handle)
-        self._connection.release()
+        try:
+            self._settle()
+        finally:
+            # What a dead connection says about the handle's end helps nobody.
+            with contextlib.suppress(rbd.Error):
+                self._connection.close_handle(self._handle)
+            self._connection.release()
+
+    def _settle(self) -> None:
+        """To be called before librbd closes the image, or a parent that it may not need next."""
+        if not self._connection.inherited:
+            settling.settle(self.pool.ioctx_of(self._connection))
+
+    def _look_at(self, handle: rbd.Image, snap_id: int | None) -> None:
+        self._settle()
+        handle.set_snap_by_id(snap_id)
 
     # Data
 
@@ -196,7 +208,7 @@ class RbdImage(driver.Image):
 
     def set_snap(self, snap_id: int | None) -> None:
         with self._calls(missing=exceptions.SnapshotNotFound) as handle:
-            handle.set_snap_by_id(snap_id)
+            self._look_at(handle, snap_id)
             self._snap_id = snap_id
 
     def children(self, snap_id: int) -> list[driver.Child]:
@@ -205,13 +217,13 @@ class RbdImage(driver.Image):
             with self.pool.open(image_id=self.id) as image:
                 return image.children(snap_id)
         with self._calls(missing=exceptions.SnapshotNotFound) as handle:
-            handle.set_snap_by_id(snap_id)
+            self._look_at(handle, snap_id)
             try:
                 found = list(handle.list_children2())
             except rbd.PermissionError as exc:
                 raise exceptions.PermissionDenied(self._blind(), spec=self.spec) from exc
             finally:
-                handle.set_snap_by_id(self._snap_id)
+                self._look_at(handle, self._snap_id)
         return [
             driver.Child(
                 pool=child["pool"],
