@@ -86,5 +86,5 @@ class Cloner:
         with pool.open(name) as image:
             image_id = image.id
             claim.remember(lineage.parents(image))
-        self._flattener.flatten(pool, name, progress=progress)
+        self._flattener.flatten(pool, image_id, progress=progress)
         claim.take_back_unused(freed_by=image_id)

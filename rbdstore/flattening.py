@@ -6,47 +6,54 @@ from __future__ import annotations
 import time
 
 from rbdstore import exceptions, leases, spec, threads
-from rbdstore.driver import Pool, Progress
+from rbdstore.driver import Image, Pool, Progress
 from rbdstore.settings import Settings
 
 _POLL_SECONDS = 0.5
 
 
 class Flattener:
-    """Flattens images, at most ``concurrent_flatten_operations`` of them at once."""
+    """Flattens images, at most ``concurrent_flatten_operations`` of them at once.
+
+    One image is flattened by one process, and one thread of it, at a time.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._slots = threads.threading.BoundedSemaphore(settings.concurrent_flatten_operations)
 
-    def flatten(self, pool: Pool, name: str, *, progress: Progress | None = None) -> None:
-        """Make an image independent of its parent. The image stays in use meanwhile.
+    def flatten(self, pool: Pool, image_id: str, *, progress: Progress | None = None) -> None:
+        """Make an image independent of its parent, be it in the trash. It stays in use meanwhile.
 
         One without a parent is left as it is. The parent's snap is not looked at: that is for
         the caller (:func:`rbdstore.reclaim.unused_snap`).
 
+        :raises ImageNotFound:
         :raises ClusterError: it was tried, but the image still has its parent
         """
         with (
-            pool.open(name) as image,
+            pool.open(image_id=image_id) as image,
             # Whoever comes second waits here, and not in a slot.
-            leases.held(pool, spec.flatten_lease(image.id), self._settings.lease_seconds),
+            leases.held(pool, spec.flatten_lease(image_id), self._settings.lease_seconds),
             self._slots,
         ):
-            if self._settings.flatten_mode == "task" and _has_parent(pool, image.id):
-                self._in_background(pool, name)
+            if self._settings.flatten_mode == "task" and _has_parent(pool, image_id):
+                self._in_background(image)
             # After a task, or a flatten that was killed at its end, this completes it.
-            with pool.open(image_id=image.id, read_only=False) as writable:
+            with pool.open(image_id=image_id, read_only=False) as writable:
                 writable.flatten(progress=progress)
             # The end of a task is not its success, and librbd's own word is not either.
-            if _has_parent(pool, image.id):
+            if _has_parent(pool, image_id):
                 raise exceptions.ClusterError(
                     "flattening ended, but the image still has a parent", spec=image.spec
                 )
 
-    def _in_background(self, pool: Pool, name: str) -> None:
-        cluster = pool.cluster
-        task = cluster.flatten_in_background(pool.spec(name))
+    def _in_background(self, image: Image) -> None:
+        if image.pool.trash_get(image.id) is not None:
+            # A task is given a name, which is nobody's by now, or another's.
+            return
+        cluster = image.pool.cluster
+        task = cluster.flatten_in_background(image.spec)
         try:
             while cluster.task_is_running(task):
                 time.sleep(_POLL_SECONDS)
@@ -58,9 +65,3 @@ class Flattener:
 def _has_parent(pool: Pool, image_id: str) -> bool:
     with pool.open(image_id=image_id) as image:
         return image.parent() is not None
-
-
-def flatten_child(pool: Pool, image_id: str) -> None:
-    """Flatten an image of any pool, also one in the trash, where no background task reaches."""
-    with pool.open(image_id=image_id, read_only=False) as image:
-        image.flatten()

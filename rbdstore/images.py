@@ -57,6 +57,7 @@ class ImageStore:
     def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
         self._settings = settings
+        self._flattener = flattening.Flattener(settings)
 
     def add(
         self,
@@ -236,7 +237,7 @@ class ImageStore:
         for child in (child for group in clones.values() for child in group):
             pool = self._pool.cluster.open_pool(child.pool, child.namespace)
             with contextlib.suppress(exceptions.ImageNotFound):
-                flattening.flatten_child(pool, child.image_id)
+                self._flattener.flatten(pool, child.image_id)
         left = lineage.children(image)
         pinned = [
             f"{child.spec}@{snap}"
