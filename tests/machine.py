@@ -286,7 +286,7 @@ class StoreMachine(stateful.RuleBasedStateMachine):
 
     def deletions_of(self, verb, *arguments):
         """How the names that an operation claimed are used again."""
-        if verb == "delete_snapshot":
+        if verb in ("delete_snapshot", "delete_image"):
             yield verb, *arguments
         elif "image" in verb:
             yield "delete_image", arguments[0], "refuse"

@@ -12,7 +12,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import errors, object_map, objects, options
+from rbdstore.drivers.rbd import errors, object_map, objects, options, settling
 from rbdstore.drivers.rbd.progress import reported
 
 if typing.TYPE_CHECKING:
@@ -89,19 +89,11 @@ class RbdImage(driver.Image):
             self._connection.release()
 
     def _settle(self) -> None:
-        """Let librbd's threads leave what is about to be closed. Otherwise the process may abort.
-
-        When librbd has opened an image at a snap, as it does with every parent, one of its threads
-        reports that and then goes back to that image once more. Held up in between, as it may be
-        with more threads than processors, it finds the image closed and freed by another
-        (``ImageState::complete_action_unlock``, 16.2.15: ``std::system_error``, or worse). It is
-        a completion of librados that it is in, and these are waited for here.
-        """
+        """To be called before librbd closes the image, or a parent that it may not need next."""
         if not self._connection.inherited:
-            self._connection.settle(self.pool.ioctx_of(self._connection))
+            settling.settle(self.pool.ioctx_of(self._connection))
 
     def _look_at(self, handle: rbd.Image, snap_id: int | None) -> None:
-        """Set the handle to a snap, which closes a parent that only the last one had."""
         self._settle()
         handle.set_snap_by_id(snap_id)
 
