@@ -24,6 +24,7 @@ import rbd
 
 import rbdstore
 from rbdstore import spec
+from rbdstore.drivers.rbd import settling
 from rbdstore.testing.recipe import Role
 
 # Where a child process finds this library, installed or not.
@@ -153,7 +154,10 @@ class Foreign:
             self.ioctx(pool) as ioctx,
             rbd.Image(ioctx, name, snapshot=snap, read_only=read_only, image_id=image_id) as image,
         ):
-            yield image
+            try:
+                yield image
+            finally:
+                settling.settle(ioctx)
 
     def create(self, pool, name, size=None, *, data=b"", features=None):
         """Make an image that holds ``data``."""
