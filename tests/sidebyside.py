@@ -25,6 +25,8 @@ from rbdstore import driver, exceptions
 POOLS = ("volumes", "images")
 NAMES = ("a", "b", "c")
 SNAPS = ("s", "t")
+# Those that the interface speaks of.
+FEATURES = {"layering", "exclusive-lock", "deep-flatten"}
 NO_ID = "10ffffffffff"
 NO_SNAP_ID = 1 << 30
 ENDLESS = 60.0
@@ -100,7 +102,7 @@ class Side:
             number = _number(self.image_ids, image.id)
             snaps = image.snaps()
             # Ceph adds to the features what is done with the image.
-            features = image.features() - {"operations"}
+            features = image.features() & FEATURES - {"operations"}
             seen = [number, self.look_at_data(image), features, image.metadata()]
             for snap in snaps:
                 image.set_snap(snap.id)
