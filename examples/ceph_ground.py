@@ -14,7 +14,7 @@ from steps import check, out, say
 
 from rbdstore.testing import sandbox
 
-TRIM_LIMIT = 60
+TRIM_LIMIT = 120
 
 # What a pool that was once used for RBD keeps. None of them may name an image any more.
 BOOKKEEPING = {

@@ -53,7 +53,7 @@ _apt_install() {
         return
     else
         [ "$_ceph" = may ] || cat "$_log" >&2
-        _refusal="and apt-get failed ($(grep '^E: ' "$_log" | tail -n 1 || true)):"
+        _refusal="and apt-get failed ($({ grep '^E: ' "$_log" || cat "$_log"; } | tail -n 1)):"
     fi
     _without_ceph "there are packages missing, $_refusal $*"
 }
