@@ -8,6 +8,7 @@ import os
 import re
 from importlib import metadata
 
+import filestore
 import readme
 
 from rbdstore import exceptions, images, loading, volumes
@@ -41,9 +42,7 @@ def test_named_test_environments_exist():
 
 
 def test_calls_fit_the_interface():
-    calls = [
-        node for node in ast.walk(ast.parse(readme.block("python"))) if isinstance(node, ast.Call)
-    ]
+    calls = [node for node in ast.walk(ast.parse(readme.on_ceph())) if isinstance(node, ast.Call)]
     seen = set()
     for call in calls:
         match call.func:
@@ -51,6 +50,29 @@ def test_calls_fit_the_interface():
                 signature_holds(getattr(STORES[store], verb), call)
                 seen.add(f"{store}.{verb}")
     assert {"images.add", "volumes.clone", "volumes.create_cloned_volume"} <= seen
+
+
+def test_example_without_ceph_works(tmp_path, monkeypatch, capsys):
+    """In the folder that the README says, from which all of it is gone in the end."""
+    monkeypatch.chdir(tmp_path)
+    exec(readme.on_files(), {})
+    assert re.match(r"Volume\(name='volume-1', .*depth=1, .*snapshot-1", capsys.readouterr().out)
+    assert [path.name for path in tmp_path.iterdir()] == ["demo"]
+    cluster = filestore.connect(tmp_path / "demo")
+    assert cluster.leftovers() == []
+    cluster.close()
+
+
+def test_example_without_ceph_does_what_it_shows(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # It ends with deletions: look before them.
+    use, _delete = readme.on_files().split("\n\n    store.volumes.delete_snapshot")
+    exec(use, {})
+    pool = filestore.connect(tmp_path / "demo").open_pool("rbd")
+    with pool.open("volume-1") as volume:
+        assert volume.size() == 20 << 30
+        assert volume.read(0, 24) == b"all the bytes of a disk\0"
+    pool.cluster.close()
 
 
 def test_named_errors_exist():

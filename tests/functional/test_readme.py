@@ -18,9 +18,7 @@ def test_python_block(sandbox, tmp_path, monkeypatch, capsys):
     Path("rbdstore.conf").write_text(conf)
     Path("debian-12.raw").write_bytes(DATA)
     # The block ends with deletions: look before them.
-    use, delete = re.split(
-        r"(?=^volumes\.delete_snapshot)", readme.block("python"), flags=re.MULTILINE
-    )
+    use, delete = re.split(r"(?=^volumes\.delete_snapshot)", readme.on_ceph(), flags=re.MULTILINE)
 
     names = {}
     exec(use, names)
