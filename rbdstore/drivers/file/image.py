@@ -43,20 +43,26 @@ class FileImage(SnapHandle):
             return self.look(stretch)
 
     def write(self, offset: int, data: bytes) -> None:
+        if self.read_only:
+            # Of two mistakes librbd tells of this one.
+            self._check_stretch(offset, len(data), self.size())
         with self.writing() as view:
-            end = offset + len(data)
-            if offset < 0 or end > view.size:
-                raise exceptions.InvalidSize(
-                    f"{len(data)} bytes at {offset} reach beyond its end at {view.size}",
-                    spec=self.spec,
-                )
+            self._check_stretch(offset, len(data), view.size)
             self.data.check_space(len(data))
             source = memoryview(data)
             for number, start, stop in view.pieces(offset, len(data)):
                 at = number * view.object_size + start - offset
                 self.objects.write(view, number, start, source[at : at + stop - start])
 
+    def _check_stretch(self, offset: int, length: int, size: int) -> None:
+        if offset < 0 or offset + length > size:
+            raise exceptions.InvalidSize(
+                f"{length} bytes at {offset} reach beyond its end at {size}", spec=self.spec
+            )
+
     def discard(self, offset: int, length: int) -> None:
+        if min(offset + length, self.size()) <= offset:
+            return
         with self.writing() as view:
             self._zero(view, offset, min(offset + length, view.size))
 
@@ -75,14 +81,14 @@ class FileImage(SnapHandle):
     def resize(self, size: int, *, allow_shrink: bool = False) -> None:
         if not 0 <= size <= _LARGEST_SIZE:
             raise exceptions.InvalidSize(f"{size} bytes", spec=self.spec)
+        if self.read_only and not allow_shrink:
+            self._check_not_smaller(size, self.size())
         with self.alone():
             # As librbd does it, which asks the owner to do it.
             view = self.head(owned=False)
+            if not allow_shrink:
+                self._check_not_smaller(size, view.size)
             if size < view.size:
-                if not allow_shrink:
-                    raise exceptions.InvalidSize(
-                        f"{size} bytes is less than its {view.size}", spec=self.spec
-                    )
                 # First, so that nothing of it comes back when the image grows again.
                 self._zero(view, size, view.size)
             with self.data.database.writing() as tx:
@@ -91,6 +97,10 @@ class FileImage(SnapHandle):
                     "parent = iif(min(overlap, :size) > 0, parent, NULL) WHERE number = :number",
                     {"size": size, "number": self.number},
                 )
+
+    def _check_not_smaller(self, size: int, present: int) -> None:
+        if size < present:
+            raise exceptions.InvalidSize(f"{size} bytes is less than its {present}", spec=self.spec)
 
     def extents(
         self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False

@@ -203,27 +203,33 @@ class SnapHandle(Handle):
             tx.execute("UPDATE snaps SET name = ? WHERE number = ?", (new_name, snap["number"]))
 
     def remove_snap(self, snap_id: int) -> None:
+        # Of several mistakes librbd tells of these before it sees that the handle is read-only.
+        with self.reading() as tx:
+            self._check_unused(tx, snap_id)
         with self.alone(), self.data.database.writing() as tx:
-            snap = self._snap_by_id(tx, snap_id)
-            spec = self.pool.spec(self.name, snap["name"])
-            if children := self._children(tx, snap_id):
-                raise exceptions.InUse(spec=spec, children=[child.spec for child in children])
-            if snap["protected"]:
-                raise exceptions.InUse("the snapshot is protected; unprotect it first", spec=spec)
+            self._check_unused(tx, snap_id)
             tx.execute("DELETE FROM snaps WHERE number = ?", (snap_id,))
         with self.used():
             self.settle()
+
+    def _check_unused(self, tx: sqlite3.Connection, snap_id: int) -> None:
+        snap = self._snap_by_id(tx, snap_id)
+        spec = self.pool.spec(self.name, snap["name"])
+        if children := self._children(tx, snap_id):
+            raise exceptions.InUse(spec=spec, children=[child.spec for child in children])
+        if snap["protected"]:
+            raise exceptions.InUse("the snapshot is protected; unprotect it first", spec=spec)
 
     def protect_snap(self, name: str) -> None:
         self._set_protected(name, protected=True)
 
     def unprotect_snap(self, name: str) -> None:
-        with self.reading() as tx:
-            if not self._snap_by_name(tx, name)["protected"]:
-                return
         self._set_protected(name, protected=False)
 
     def _set_protected(self, name: str, *, protected: bool) -> None:
+        with self.reading() as tx:
+            if self._snap_by_name(tx, name)["protected"] == protected:
+                return
         with self.changing(name) as tx:
             snap = self._snap_by_name(tx, name)
             tx.execute(
