@@ -55,9 +55,13 @@ class Process:
             text=True,
         )
 
+    def line(self):
+        """Wait until it says something; what it says."""
+        return self._child.stdout.readline().strip()
+
     def hear(self, text):
         """Wait until it says ``text``, as the next thing."""
-        assert self._child.stdout.readline().strip() == text
+        assert self.line() == text
 
     def heard(self):
         """Everything else that it says until it ends."""

@@ -68,7 +68,7 @@ class TestOptions:
 
     def test_a_folder_that_cannot_be_used(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(exceptions.ConfigError, match="file_store_datadir: .* cannot be used"):
+        with pytest.raises(exceptions.ConfigError, match=r"file_store_datadir: .* cannot be used"):
             filestore.connect(tmp_path / "file")
 
     def test_a_folder_of_another_release(self, tmp_path):

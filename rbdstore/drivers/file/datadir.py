@@ -43,7 +43,6 @@ class DataDirectory:
             ) from exc
         self.database = database.Database(path, options.timeout)
         with errors.translated():
-            locks.sweep(self.temporary)
             self.sweep()
 
     def _prepare(self, path: str, options: FileOptions) -> str:
@@ -100,7 +99,8 @@ class DataDirectory:
         )
 
     def sweep(self) -> bool:
-        """Remove the folders that nothing needs any more, also those of who was killed."""
+        """Remove what nothing needs any more, be it somebody's who was killed."""
+        locks.sweep(self.temporary)
         with self.database.reading() as connection:
             found = [row["folder"] for row in connection.execute("SELECT folder FROM garbage")]
         for folder in found:

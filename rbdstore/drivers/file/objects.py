@@ -22,14 +22,12 @@ _LIBC.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 
 
 class Objects:
-    """The objects that one handle writes; the last few stay open until they are synced."""
+    """The objects that one handle writes; the last few stay open."""
 
     def __init__(self, temporary: str) -> None:
         self._temporary = temporary
         self._open: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._unsynced: set[str] = set()
-        self._folders: set[str] = set()
-        self._failure: OSError | None = None
 
     def write(self, view: View, number: int, start: int, data: bytes | memoryview) -> None:
         fd = self._find(view, number)
@@ -58,14 +56,16 @@ class Objects:
     def _clear(self, view: View, number: int) -> None:
         if has_below(view, number):
             os.ftruncate(self._make(view, number), 0)
-        elif view.parent is not None:
-            # It stays, empty, for a flatten that may be about to put the parent's there.
+        elif view.parent is not None or len(view.layers) > 1:
+            # It stays, empty: what a flatten puts below it must not be seen here.
             fd = self._find(view, number)
             if fd is not None:
                 os.ftruncate(fd, 0)
         else:
+            path = views.object_path(view.layers[0], number)
+            self._unsynced.discard(path)
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(views.object_path(view.layers[0], number))
+                os.unlink(path)
 
     def _replace(self, view: View, number: int, data: bytes | memoryview) -> None:
         """Write all of an object of which there is something below."""
@@ -112,38 +112,26 @@ class Objects:
             self._open[path] = fd
         self._open.move_to_end(path)
         self._unsynced.add(path)
-        self._folders.add(os.path.dirname(path))
         return fd
 
     def _let_go(self, path: str) -> None:
-        fd = self._open.pop(path)
-        try:
-            if path in self._unsynced:
-                self._unsynced.discard(path)
-                os.fsync(fd)
-        except OSError as exc:
-            self._failure = self._failure or exc
-        finally:
-            os.close(fd)
+        os.close(self._open.pop(path))
 
     def flush(self) -> None:
         """Return when all that was written outlives a loss of power."""
-        folders, self._folders = self._folders, set()
-        for path in list(self._open):
-            self._let_go(path)
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        unsynced, self._unsynced = self._unsynced, set()
+        folders = {os.path.dirname(path) for path in unsynced}
+        for folder in list(folders):
+            image = os.path.dirname(folder)
+            folders |= {image, os.path.dirname(image)}
+        synced = [_sync(path) for path in unsynced]
+        if not all(synced):
+            # One is in another layer by now, or has gone with its layer.
+            os.sync()
         for folder in folders:
-            for each in (
-                folder,
-                os.path.dirname(folder),
-                os.path.dirname(os.path.dirname(folder)),
-            ):
-                sync_folder(each)
+            sync_folder(folder)
 
     def close(self) -> None:
-        self._unsynced.clear()
         for path in list(self._open):
             self._let_go(path)
 
@@ -183,12 +171,20 @@ def link(path: str, layer: str, number: int) -> bool:
 
 def sync_folder(path: str) -> None:
     """Return when what is in a folder outlives a loss of power. A missing one is no error."""
-    with contextlib.suppress(FileNotFoundError):
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
+    _sync(path)
+
+
+def _sync(path: str) -> bool:
+    """Whether there was something to sync."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    return True
 
 
 def _create(path: str) -> int:

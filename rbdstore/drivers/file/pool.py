@@ -127,6 +127,7 @@ class FilePool(Bookkeeping):
             ).fetchone()
             if row is None:
                 raise exceptions.SnapshotNotFound("no such image or snapshot", spec=source)
+            self._check_free(tx, name)
             if row["size"] == 0:
                 raise exceptions.NotCloneable("its size is 0", spec=source)
             made = self._add(

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sqlite3
+from collections.abc import Callable
 from typing import Any, Final
 
 from rbdstore import driver, exceptions
@@ -79,7 +81,9 @@ class SnapHandle(Handle):
             self.check_writable()
         copied = 0
         while (reach := self._still_shared()) > copied:
-            self._copy_shared(copied, reach, progress)
+            with self.reading() as tx:
+                view = views.load(self.data, tx, self.number)
+            self._copy_shared(view, reach, lambda: self._still_shared() > 0, progress)
             copied = reach
             with self.alone(), self.data.database.writing() as tx:
                 self._detach(tx, copied)
@@ -97,29 +101,34 @@ class SnapHandle(Handle):
             ).fetchone()
             return max(1, int(row["overlap"]), int(most or 0))
 
-    def _copy_shared(self, start: int, end: int, progress: driver.Progress | None) -> None:
-        """Put what the parent shows into the lowest layer: there, all that showed it find it."""
-        with self.reading() as tx:
-            view = views.load(self.data, tx, self.number)
+    def _copy_shared(
+        self,
+        view: View,
+        reach: int,
+        still: Callable[[], bool],
+        progress: driver.Progress | None = None,
+    ) -> None:
+        """Put what the parent shows into the lowest layer: there, all that showed it find it.
+
+        :param still: whether there is anybody who needs that
+        """
         if view.parent is None:
             return
-        # As the lowest layer shows it, whatever is above.
-        end = min(end, view.parent.size)
+        end = min(reach, view.parent.size)
         lowest = View(end, view.object_size, view.layers[-1:], end, view.parent)
-        total = end
-        for number in views.numbers(lowest, start // view.object_size * view.object_size, end):
+        for number in views.numbers(lowest, 0, end):
             with self.used(), self.turnstile.shared():
                 # Whoever else flattened it may have let go of the parent.
-                if not self._still_shared():
+                if not still():
                     return
                 self._copy(lowest, number)
             if progress is not None:
-                progress(min(total, (number + 1) * view.object_size), total)
+                progress(min(end, (number + 1) * view.object_size), end)
         with self.used():
             objects.sync_folder(lowest.layers[0])
             objects.sync_folder(self.folder)
         if progress is not None:
-            progress(total, total)
+            progress(end, end)
 
     def _copy(self, lowest: View, number: int) -> None:
         layer = lowest.layers[0]
@@ -225,21 +234,38 @@ class SnapHandle(Handle):
         total = self.size()
         if progress is not None:
             progress(0, total)
-        with self.alone(snap), self.data.database.writing() as tx:
-            image = self.check_there(tx)
-            before = self._snap_by_name(tx, snap)
-            self.check_owner(image["owner"])
-            tx.execute(
-                "UPDATE images SET layer = ?, size = ?, parent = ?, overlap = ? WHERE number = ?",
-                (
-                    before["layer"],
-                    before["size"],
-                    before["parent"],
-                    before["overlap"],
-                    self.number,
-                ),
-            )
+        copied = 0
+        while (copied := self._roll_back(snap, copied)) > 0:
+            with self.reading() as tx:
+                found = self._snap_by_name(tx, snap)["number"]
+                view = views.load(self.data, tx, self.number, found)
+            self._copy_shared(view, copied, functools.partial(self._has_parent, found))
         with self.used():
             self.settle()
         if progress is not None:
             progress(total, total)
+
+    def _roll_back(self, snap: str, copied: int) -> int:
+        """Do it and return 0, or return how much of the snap's parent must be copied before.
+
+        An image that has let go of its parent does not get it back, though the snap still has it.
+        """
+        with self.alone(snap), self.data.database.writing() as tx:
+            image = self.check_there(tx)
+            before = self._snap_by_name(tx, snap)
+            self.check_owner(image["owner"])
+            parent, overlap = before["parent"], int(before["overlap"])
+            if image["parent"] is None and parent is not None:
+                if overlap > copied:
+                    return overlap
+                parent, overlap = None, 0
+            tx.execute(
+                "UPDATE images SET layer = ?, size = ?, parent = ?, overlap = ? WHERE number = ?",
+                (before["layer"], before["size"], parent, overlap, self.number),
+            )
+        return 0
+
+    def _has_parent(self, snap_id: int) -> bool:
+        with self.data.database.reading() as tx:
+            row = tx.execute("SELECT parent FROM snaps WHERE number = ?", (snap_id,)).fetchone()
+            return row is not None and row["parent"] is not None
