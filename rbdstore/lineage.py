@@ -47,8 +47,8 @@ def depth(image: Image, known: Depths | None = None) -> int:
     cluster = image.pool.cluster
     try:
         return _above(cluster, image.parent(), known)
-    except exceptions.ImageNotFound:
-        # Somewhere above, an image was flattened meanwhile, and what it had let go of is gone.
+    except exceptions.NotFound:
+        # It has gone, or somewhere above an image was flattened, and what it had let go of is gone.
         with image.pool.open(image_id=image.id) as fresh:
             return _above(cluster, fresh.parent(), known)
 

@@ -80,7 +80,7 @@ class VolumeStore:
         depths: lineage.Depths = {}
         for name in sorted(self._pool.list_images()):
             if not spec.is_unfinished_or_deleted(name):
-                with contextlib.suppress(exceptions.ImageNotFound):
+                with contextlib.suppress(exceptions.NotFound):
                     found.append(self._look(name, depths))
         return found
 

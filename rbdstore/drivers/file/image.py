@@ -100,7 +100,9 @@ class FileImage(SnapHandle):
 
     def _check_not_smaller(self, size: int, present: int) -> None:
         if size < present:
-            raise exceptions.InvalidSize(f"{size} bytes is less than its {present}", spec=self.spec)
+            raise exceptions.InvalidSize(
+                f"{size} bytes is less than its {present}", spec=self.spec
+            )
 
     def extents(
         self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
