@@ -28,13 +28,13 @@ A third party's driver is a class with ``OPTIONS``, ``API_VERSION`` and ``open()
 from __future__ import annotations
 
 import abc
-import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 from oslo_config import cfg
 
 from rbdstore import exceptions
+from rbdstore.closing import Closing
 from rbdstore.shapes import Child, Extent, Parent, PoolStats, Snap, TrashEntry
 from rbdstore.spec import ImageSpec
 
@@ -80,7 +80,7 @@ class Driver(abc.ABC):
         """
 
 
-class Cluster(abc.ABC):
+class Cluster(Closing):
     """A storage cluster, as one user sees it."""
 
     @property
@@ -128,7 +128,7 @@ class Cluster(abc.ABC):
         raise exceptions.NotSupported("this driver has no background tasks")
 
 
-class Pool(abc.ABC):
+class Pool(Closing):
     """A namespace of a pool."""
 
     name: str
@@ -288,11 +288,8 @@ class Pool(abc.ABC):
     def remove_keys(self, key: str, names: Sequence[str]) -> None:
         """Remove entries from the object's map. Missing ones are no error."""
 
-    @abc.abstractmethod
-    def close(self) -> None: ...
 
-
-class Image(abc.ABC):
+class Image(Closing):
     """An open image: a handle, to be closed by whoever opened it.
 
     Where it was opened read-only, what would change the image raises ``ReadOnly``.
@@ -313,17 +310,6 @@ class Image(abc.ABC):
 
         Closing it again is no error; using it is a ``ClusterError``.
         """
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
-        self.close()
 
     # Data
 

@@ -48,7 +48,7 @@ def depth(image: Image, known: Depths | None = None) -> int:
     try:
         return _above(cluster, image.parent(), known)
     except exceptions.NotFound:
-        # It has gone, or somewhere above an image was flattened, and what it had let go of is gone.
+        # It has gone; or an image above was flattened, and what it had let go of is gone.
         with image.pool.open(image_id=image.id) as fresh:
             return _above(cluster, fresh.parent(), known)
 

@@ -4,15 +4,15 @@
 from __future__ import annotations
 
 import contextlib
-import types
 from collections.abc import Iterator
 from typing import Self
 
 from rbdstore import exceptions, transfer
+from rbdstore.closing import Closing
 from rbdstore.driver import Image
 
 
-class Reader:
+class Reader(Closing):
     """The data of an image, as an iterator of bytes that closes itself.
 
     :ivar size: how many bytes it gives in all
@@ -49,17 +49,6 @@ class Reader:
         """Stop reading. Also done at the end, and when the iterator is forgotten."""
         self._done = True
         self._image.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

@@ -3,18 +3,18 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from rbdstore import exceptions, images, threads, volumes
+from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
 from rbdstore.settings import Settings
 
 T = TypeVar("T")
 
 
-class Store:
+class Store(Closing):
     """What a backend's section describes. May be used by several threads.
 
     Nothing is opened before the first use. Close it, or use it in a ``with`` statement.
@@ -65,14 +65,3 @@ class Store:
                 pool.close()
         finally:
             self._cluster.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
-        self.close()

@@ -106,9 +106,9 @@ class Side:
             seen = [number, self.look_at_data(image), features, image.metadata()]
             for snap in snaps:
                 image.set_snap(snap.id)
-                seen += [self.shared(snap), self.look_at_data(image)]
+                seen += [snap, self.look_at_data(image)]
             children = [sorted(image.children(snap.id), key=_by_name) for snap in snaps]
-            return [*seen, self.shared(children), len(image.watchers())]
+            return [*seen, children, len(image.watchers())]
 
     def look_at_data(self, image):
         size = image.size()

@@ -16,7 +16,7 @@ LAYERS = (
     {"opts"},
     {"images", "volumes", "disks", "backups", "gc"},
     None,  # whatever is named in no other layer
-    {"driver", "shapes", "spec", "undo", "settings", "threads"},
+    {"driver", "shapes", "spec", "undo", "settings", "threads", "closing"},
     {"exceptions"},
 )
 SERVICES = 4

@@ -83,13 +83,15 @@ class FilePool(Bookkeeping):
     def create(self, name: str, size: int, *, order: int | None = None) -> None:
         options = self.cluster.options
         bits = options.image_order() if order is None else order
-        if bits not in _ORDERS:
-            raise exceptions.InvalidInput(
-                f"objects have 2 ** {_ORDERS[0]} to 2 ** {_ORDERS[-1]} bytes", spec=self.spec(name)
-            )
-        if not 0 <= size <= _LARGEST_SIZE:
-            raise exceptions.InvalidSize(f"{size} bytes", spec=self.spec(name))
         with self.writing(name) as tx:
+            self._check_free(tx, name)
+            if bits not in _ORDERS:
+                raise exceptions.InvalidInput(
+                    f"objects have 2 ** {_ORDERS[0]} to 2 ** {_ORDERS[-1]} bytes",
+                    spec=self.spec(name),
+                )
+            if not 0 <= size <= _LARGEST_SIZE:
+                raise exceptions.InvalidSize(f"{size} bytes", spec=self.spec(name))
             self._add(tx, name, size, bits, options.image_features())
 
     def _add(
