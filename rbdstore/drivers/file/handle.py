@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sqlite3
 import typing
@@ -12,7 +13,7 @@ from typing import Final, TypeVar
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.file import errors, layers, views
-from rbdstore.drivers.file.datadir import image_id
+from rbdstore.drivers.file.datadir import DataDirectory, image_id
 from rbdstore.drivers.file.locks import Turnstile
 from rbdstore.drivers.file.objects import Objects
 from rbdstore.drivers.file.views import View
@@ -43,7 +44,6 @@ class Handle(driver.Image):
         self.name = known_as
         self.read_only = read_only
         self.data = pool.cluster.data
-        self.objects = Objects(self.data.temporary)
         self.snap: int | None = None
         self.owns = False
         self._pid = os.getpid()
@@ -62,6 +62,9 @@ class Handle(driver.Image):
                     raise exceptions.ImageNotFound("no such image", spec=self.spec)
                 self.name = row["name"]
                 self.number = int(row["number"])
+                # Not a method of its own: a handle that is forgotten is closed at once.
+                again = functools.partial(_load, self.data, self.number)
+                self.objects = Objects(self.data.temporary, again)
                 self.id = image_id(self.number)
                 self.folder = self.data.image_folder(pool.number, self.number)
                 self._object_size: int = 1 << row["bits"]
@@ -78,7 +81,8 @@ class Handle(driver.Image):
         if self._closed:
             return
         self._closed = True
-        self.objects.close()
+        if "objects" in self.__dict__:
+            self.objects.close()
         if self.owns:
             self._give_back()
         if self._watch is not None:
@@ -201,13 +205,7 @@ class Handle(driver.Image):
 
         :raises Vanished: it is there no more
         """
-        view = self._view()
-        while True:
-            found = at(view)
-            again = self._view()
-            if again == view:
-                return found
-            view = again
+        return views.at_one_moment(self._view(), self._view, at)
 
     def _view(self) -> View:
         try:
@@ -234,3 +232,8 @@ class Handle(driver.Image):
     def _next(self) -> tuple[int | None, int] | None:
         with self.data.database.reading() as tx:
             return layers.superfluous(tx, self.number)
+
+
+def _load(data: DataDirectory, number: int) -> View:
+    with data.database.reading() as tx:
+        return views.load(data, tx, number)

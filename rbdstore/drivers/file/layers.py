@@ -25,9 +25,13 @@ LIMIT 1
 
 
 def is_frozen(tx: sqlite3.Connection, layer: int) -> bool:
-    """Whether a layer is also a snap's."""
-    found = tx.execute("SELECT 1 FROM snaps WHERE layer = ? LIMIT 1", (layer,)).fetchone()
-    return found is not None
+    """Whether a layer is also a snap's, or below one: after a rollback the head may be that."""
+    (frozen,) = tx.execute(
+        "SELECT EXISTS (SELECT 1 FROM snaps WHERE layer = :layer) "
+        "OR EXISTS (SELECT 1 FROM layers WHERE below = :layer)",
+        {"layer": layer},
+    ).fetchone()
+    return bool(frozen)
 
 
 def thaw(tx: sqlite3.Connection, image: int) -> None:

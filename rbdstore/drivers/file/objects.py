@@ -8,10 +8,16 @@ import contextlib
 import ctypes
 import errno
 import os
-from typing import Final
+from collections.abc import Callable
+from typing import Final, TypeVar
 
 from rbdstore.drivers.file import locks, views
 from rbdstore.drivers.file.views import View
+
+T = TypeVar("T")
+
+Look = Callable[[Callable[[View], None]], None]
+"""Has something done with a view, again if that was another one by the end."""
 
 _MOST_OPEN: Final = 16
 
@@ -24,14 +30,17 @@ _LIBC.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 class Objects:
     """The objects that one handle writes; the last few stay open."""
 
-    def __init__(self, temporary: str) -> None:
+    def __init__(self, temporary: str, again: Callable[[], View]) -> None:
+        """``again()`` gives the view anew, whose own layers the caller keeps as they are."""
         self._temporary = temporary
+        self._again = again
         self._open: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._unsynced: set[str] = set()
 
     def write(self, view: View, number: int, start: int, data: bytes | memoryview) -> None:
         fd = self._find(view, number)
-        if fd is None and start == 0 and len(data) == view.object_size and has_below(view, number):
+        whole = start == 0 and len(data) == view.object_size
+        if fd is None and whole and self._has_below(view, number):
             self._replace(view, number, data)
             return
         _write(self._have(view, number) if fd is None else fd, data, start)
@@ -44,7 +53,7 @@ class Objects:
             return
         fd = self._find(view, number)
         if fd is None:
-            if not any(views.stored_in(view, number, start, stop)):
+            if not self._look(view, lambda now: any(views.stored_in(now, number, start, stop))):
                 return
             fd = self._have(view, number)
         if to_end:
@@ -53,8 +62,15 @@ class Objects:
         else:
             _punch(fd, start, stop)
 
+    def _look(self, view: View, at: Callable[[View], T]) -> T:
+        # Nobody changes the layers of this image, but those of its parents may change.
+        return at(view) if view.parent is None else views.at_one_moment(view, self._again, at)
+
+    def _has_below(self, view: View, number: int) -> bool:
+        return self._look(view, lambda now: has_below(now, number))
+
     def _clear(self, view: View, number: int) -> None:
-        if has_below(view, number):
+        if self._has_below(view, number):
             os.ftruncate(self._make(view, number), 0)
         elif view.parent is not None or len(view.layers) > 1:
             # It stays, empty: what a flatten puts below it must not be seen here.
@@ -78,8 +94,8 @@ class Objects:
 
     def _have(self, view: View, number: int) -> int:
         """The open file of an object, copied up if anything below has it."""
-        if has_below(view, number):
-            copy_up(view, number, view.layers[0], self._temporary)
+        if self._has_below(view, number):
+            copy_up(lambda at: self._look(view, at), number, view.layers[0], self._temporary)
         return self._make(view, number)
 
     def _make(self, view: View, number: int) -> int:
@@ -145,12 +161,17 @@ def has_below(view: View, number: int) -> bool:
     return below is not None and any(views.stored(*below))
 
 
-def copy_up(view: View, number: int, layer: str, temporary: str, *, durably: bool = False) -> None:
-    """Put into a layer what a view shows of an object, unless there is something already."""
-    first = number * view.object_size
+def copy_up(look: Look, number: int, layer: str, temporary: str, *, durably: bool = False) -> None:
+    """Put into a layer what ``look`` shows of an object, unless there is something already."""
     with locks.temporary(temporary) as made:
-        for start, end in views.stored_in(view, number, 0, view.object_size):
-            _write(made.fd, views.read(view, start, end - start), start - first)
+
+        def fill(view: View) -> None:
+            os.ftruncate(made.fd, 0)
+            first = number * view.object_size
+            for start, end in views.stored_in(view, number, 0, view.object_size):
+                _write(made.fd, views.read(view, start, end - start), start - first)
+
+        look(fill)
         if durably:
             os.fsync(made.fd)
         link(made.path, layer, number)

@@ -7,13 +7,15 @@ import functools
 import os
 import sqlite3
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.file import objects, views
 from rbdstore.drivers.file.datadir import image_id
 from rbdstore.drivers.file.handle import Handle
 from rbdstore.drivers.file.views import View
+
+T = TypeVar("T")
 
 _CHILDREN: Final = """
 SELECT pools.name AS pool, namespace, images.name, images.number, kept_until
@@ -81,9 +83,7 @@ class SnapHandle(Handle):
             self.check_writable()
         copied = 0
         while (reach := self._still_shared()) > copied:
-            with self.reading() as tx:
-                view = views.load(self.data, tx, self.number)
-            self._copy_shared(view, reach, lambda: self._still_shared() > 0, progress)
+            self._copy_shared(None, reach, lambda: self._still_shared() > 0, progress)
             copied = reach
             with self.alone(), self.data.database.writing() as tx:
                 self._detach(tx, copied)
@@ -103,25 +103,27 @@ class SnapHandle(Handle):
 
     def _copy_shared(
         self,
-        view: View,
+        snap: int | None,
         reach: int,
         still: Callable[[], bool],
         progress: driver.Progress | None = None,
     ) -> None:
         """Put what the parent shows into the lowest layer: there, all that showed it find it.
 
+        :param snap: whose parent; None: the image's
         :param still: whether there is anybody who needs that
         """
+        view = self._load(snap)
         if view.parent is None:
             return
         end = min(reach, view.parent.size)
-        lowest = View(end, view.object_size, view.layers[-1:], end, view.parent)
+        lowest = _lowest(view, end)
         for number in views.numbers(lowest, 0, end):
             with self.used(), self.turnstile.shared():
                 # Whoever else flattened it may have let go of the parent.
                 if not still():
                     return
-                self._copy(lowest, number)
+                self._copy(snap, end, number)
             if progress is not None:
                 progress(min(end, (number + 1) * view.object_size), end)
         with self.used():
@@ -130,11 +132,23 @@ class SnapHandle(Handle):
         if progress is not None:
             progress(end, end)
 
-    def _copy(self, lowest: View, number: int) -> None:
+    def _copy(self, snap: int | None, end: int, number: int) -> None:
+        def again() -> View:
+            return _lowest(self._load(snap), end)
+
+        def look(at: Callable[[View], T]) -> T:
+            return views.at_one_moment(lowest, again, at)
+
+        lowest = again()
         layer = lowest.layers[0]
-        path = views.object_path(layer, number)
-        if not os.path.exists(path) and objects.has_below(lowest, number):
-            objects.copy_up(lowest, number, layer, self.data.temporary, durably=True)
+        if not os.path.exists(views.object_path(layer, number)) and look(
+            lambda view: objects.has_below(view, number)
+        ):
+            objects.copy_up(look, number, layer, self.data.temporary, durably=True)
+
+    def _load(self, snap: int | None) -> View:
+        with self.data.database.reading() as tx:
+            return views.load(self.data, tx, self.number, snap)
 
     def _detach(self, tx: sqlite3.Connection, copied: int) -> None:
         deep = "deep-flatten" in self._features
@@ -244,8 +258,7 @@ class SnapHandle(Handle):
         while (copied := self._roll_back(snap, copied)) > 0:
             with self.reading() as tx:
                 found = self._snap_by_name(tx, snap)["number"]
-                view = views.load(self.data, tx, self.number, found)
-            self._copy_shared(view, copied, functools.partial(self._has_parent, found))
+            self._copy_shared(found, copied, functools.partial(self._has_parent, found))
         with self.used():
             self.settle()
         if progress is not None:
@@ -275,3 +288,8 @@ class SnapHandle(Handle):
         with self.data.database.reading() as tx:
             row = tx.execute("SELECT parent FROM snaps WHERE number = ?", (snap_id,)).fetchone()
             return row is not None and row["parent"] is not None
+
+
+def _lowest(view: View, end: int) -> View:
+    """An image up to ``end`` as its lowest layer shows it, whatever is above."""
+    return View(end, view.object_size, view.layers[-1:], end, view.parent)

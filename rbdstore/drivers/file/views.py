@@ -12,11 +12,13 @@ import dataclasses
 import errno
 import os
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, TypeVar
 
 from rbdstore import exceptions
 from rbdstore.drivers.file.datadir import DataDirectory
+
+T = TypeVar("T")
 
 # Up to so many objects are looked for one by one; for more, the folders are listed.
 _ONE_BY_ONE: Final = 64
@@ -93,6 +95,19 @@ def load(
         overlap=row["overlap"],
         parent=None if row["parent"] is None else load(data, connection, 0, row["parent"]),
     )
+
+
+def at_one_moment(view: View, again: Callable[[], View], at: Callable[[View], T]) -> T:
+    """Return what is seen in ``view``, or in what ``again()`` gives if that is another by then.
+
+    Any of the parents may be flattened meanwhile, and what it let go of be overwritten.
+    """
+    while True:
+        found = at(view)
+        current = again()
+        if current == view:
+            return found
+        view = current
 
 
 def read(view: View, offset: int, length: int) -> bytes:

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What snaps and clones share is not changed by what happens to those they share it with."""
+
+import filestore
+import pytest
+from filestore import MiB
+
+from rbdstore import driver
+
+OBJECT = 4 * MiB
+
+
+@pytest.fixture
+def pool(tmp_path):
+    cluster = filestore.connect(tmp_path)
+    pool = cluster.open_pool("volumes")
+    yield pool
+    filestore.remove_all(pool)
+    assert cluster.leftovers() == []
+    cluster.close()
+
+
+def remove_snap(image, name):
+    image.remove_snap(driver.find_snap(image, name).id)
+
+
+def test_a_snap_of_what_was_rolled_back_stays_as_it_was(pool):
+    """What the head has come back to is below the snap, though no snap has it any more."""
+    pool.create("a", 2 * OBJECT)
+    with pool.open("a", read_only=False) as image:
+        image.write(0, b"first")
+        image.create_snap("before")
+        image.write(0, b"later")
+        image.create_snap("after")
+        image.rollback("before")
+        remove_snap(image, "before")
+        image.write(0, b"again")
+        image.write(OBJECT, b"again")
+        assert image.read(0, 5) == b"again"
+        after = driver.find_snap(image, "after").id
+    seen = filestore.content(pool, "a", after)
+    assert (seen[:5], seen[OBJECT : OBJECT + 5]) == (b"later", bytes(5))
+
+
+def test_flattened_while_a_parent_is_flattened_too(pool):
+    """What the parent has let go of is overwritten, and is not what its clone must copy."""
+    filestore.fill(pool, "top", b"old" * 1000, size=2 * OBJECT)
+    with pool.open("top", read_only=False) as top:
+        top.create_snap("s")
+        pool.clone(pool, "top", "s", "middle")
+        with pool.open("middle", read_only=False) as middle:
+            middle.create_snap("s")
+        pool.clone(pool, "middle", "s", "clone")
+
+        def meanwhile(done, _total):
+            if done == OBJECT:
+                with pool.open("middle", read_only=False) as middle:
+                    middle.flatten()
+                remove_snap(top, "s")
+                top.write(OBJECT, b"new" * 1000)
+
+        with pool.open("clone", read_only=False) as clone:
+            expected = clone.read(0, clone.size())
+            clone.write(OBJECT, b"")
+            clone.flatten(progress=meanwhile)
+            assert clone.read(0, clone.size()) == expected
