@@ -8,6 +8,9 @@ import contextlib
 from rbdstore import exceptions
 from rbdstore.driver import Child, Cluster, Image, Parent, Snap
 
+# How often a line of parents may change while it is walked.
+_LOOKS = 10
+
 Clones = dict[Snap, list[Child]]
 """The snaps of an image that have children, with these."""
 
@@ -45,12 +48,16 @@ def depth(image: Image, known: Depths | None = None) -> int:
     """
     known = {} if known is None else known
     cluster = image.pool.cluster
-    try:
-        return _above(cluster, image.parent(), known)
-    except exceptions.NotFound:
-        # It has gone; or an image above was flattened, and what it had let go of is gone.
-        with image.pool.open(image_id=image.id) as fresh:
-            return _above(cluster, fresh.parent(), known)
+    parent = image.parent()
+    for _ in range(_LOOKS - 1):
+        try:
+            return _above(cluster, parent, known)
+        except exceptions.NotFound:
+            # Somewhere above, an image was flattened meanwhile, and what it had let go of, the
+            # snap or all of the image, is gone.
+            with image.pool.open(image_id=image.id) as fresh:
+                parent = fresh.parent()
+    return _above(cluster, parent, known)
 
 
 def _above(cluster: Cluster, link: Parent | None, known: Depths) -> int:

@@ -31,6 +31,12 @@ def add_child(parent: Image, snap_id: int, child: Image) -> None:
         )
     except exceptions.PermissionDenied:
         LOG.debug("no right to note %s as a clone of %s", child.spec, parent.spec)
+        return
+    try:
+        parent.pool.open(image_id=parent.id).close()
+    except exceptions.ImageNotFound:
+        # Whoever deleted it flattened the child first, and has removed this object already.
+        drop(parent.pool, parent.id)
 
 
 def forget_child(parent: Image, snap_id: int, child_pool: Pool, child_id: str) -> None:

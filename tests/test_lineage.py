@@ -157,6 +157,21 @@ def test_a_parent_that_goes_while_it_is_counted(cluster):
                 plan.stop()
 
 
+def test_a_parents_snap_that_goes_while_it_is_counted(cluster):
+    chain(cluster.open_pool("volumes"), 3)
+    plan = faults.Plan()
+    pool = faults.FaultyCluster(cluster, plan).open_pool("volumes")
+    with pool.open("v3") as image:
+        plan.watch()
+        lineage.depth(image)
+        looked = [n for n, call in enumerate(plan.stop(), 1) if call == "Image.set_snap"]
+        assert len(looked) == 3
+        for number in looked:
+            plan.fail(number, exceptions.SnapshotNotFound("gone"))
+            assert lineage.depth(image) == 3
+            plan.stop()
+
+
 # Parents
 
 
