@@ -16,7 +16,7 @@ LAYERS = (
     {"opts"},
     {"images", "volumes", "disks", "backups", "gc"},
     None,  # whatever is named in no other layer
-    {"driver", "shapes", "spec", "undo", "settings", "threads", "closing"},
+    {"driver", "shapes", "spec", "undo", "settings", "threads", "closing", "sections"},
     {"exceptions"},
 )
 SERVICES = 4
@@ -24,7 +24,7 @@ MIDDLE = LAYERS.index(None)
 
 # Beside the layers: drivers are loaded, never imported, and the tools for tests are for tests.
 BESIDE = {"drivers", "testing"}
-FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings"}
+FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", "sections"}
 
 ONLY_IN = {
     "rados": ("drivers/rbd/", "testing/"),

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
-from rbdstore import exceptions
+from rbdstore import sections
 
 FEATURES: Final = ("layering", "striping", "exclusive-lock", "deep-flatten")
 _DEFAULT_FEATURES: Final = frozenset({"layering", "exclusive-lock", "deep-flatten"})
@@ -89,35 +89,21 @@ def read(options: Mapping[str, Any]) -> FileOptions:
 
     :raises ConfigError: naming section and option
     """
-    section = str(options.get("section") or "")
-    values = {opt.dest: _value(opt, options, section) for opt in OPTIONS}
+    section = sections.name(options)
+    values = {opt.dest: sections.value(opt, options) for opt in OPTIONS}
     if not values["file_store_datadir"]:
-        raise _error(section, "file_store_datadir", "it must be set to the path of a folder")
+        raise sections.error(
+            section, "file_store_datadir", "it must be set to the path of a folder"
+        )
     return FileOptions(
         section=section,
         datadir=os.path.abspath(os.path.expanduser(values["file_store_datadir"])),
         pools=_pools(values["file_store_pools"], section),
         features=_features(values["file_store_features"], section),
-        order=_order(options.get("rbd_store_chunk_size")),
+        order=sections.object_order(options),
         reserve=values["file_store_reserve"] * _MIB,
         timeout=values["file_store_timeout"],
     )
-
-
-def _error(section: str, option: str, text: str) -> exceptions.ConfigError:
-    return exceptions.ConfigError(
-        f"[{section}] {option}: {text}" if section else f"{option}: {text}"
-    )
-
-
-def _value(opt: cfg.Opt, options: Mapping[str, Any], section: str) -> Any:
-    value = options.get(opt.dest)
-    if value is None:
-        return opt.default
-    try:
-        return opt.type(value)
-    except ValueError as exc:
-        raise _error(section, opt.name, str(exc)) from exc
 
 
 def _pools(entries: list[str], section: str) -> tuple[tuple[str, str], ...]:
@@ -125,7 +111,7 @@ def _pools(entries: list[str], section: str) -> tuple[tuple[str, str], ...]:
     for entry in entries:
         name, _slash, namespace = entry.partition("/")
         if not name or "/" in namespace:
-            raise _error(
+            raise sections.error(
                 section, "file_store_pools", f"{entry!r} is neither 'pool' nor 'pool/namespace'"
             )
         found |= {(name, ""): None, (name, namespace): None}
@@ -137,16 +123,11 @@ def _features(names: list[str] | None, section: str) -> frozenset[str] | None:
         return None
     for name in names:
         if name not in FEATURES:
-            raise _error(
+            raise sections.error(
                 section,
                 "file_store_features",
                 f"{name!r} is none of the features there are: {', '.join(FEATURES)}",
             )
     if "layering" not in names:
-        raise _error(section, "file_store_features", "clones need layering: add it")
+        raise sections.error(section, "file_store_features", "clones need layering: add it")
     return frozenset(names)
-
-
-def _order(chunk_size: Any) -> int | None:
-    # An option of the services', in MiB. What it says counts wherever they do not say otherwise.
-    return None if chunk_size is None else (int(chunk_size) * _MIB).bit_length() - 1

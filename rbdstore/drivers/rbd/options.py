@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
-from rbdstore import exceptions
+from rbdstore import sections
 
 # The bits are part of the format on disk. The ones below the line are Ceph's to set, not ours.
 FEATURES: Final[Mapping[str, int]] = {
@@ -152,8 +152,8 @@ def read(options: Mapping[str, Any]) -> RbdOptions:
 
     :raises ConfigError: naming section and option
     """
-    section = str(options.get("section") or "")
-    values = {opt.name: _value(opt, options, section) for opt in OPTIONS}
+    section = sections.name(options)
+    values = {opt.name: sections.value(opt, options) for opt in OPTIONS}
     return RbdOptions(
         section=section,
         client=ClientSettings(
@@ -167,7 +167,7 @@ def read(options: Mapping[str, Any]) -> RbdOptions:
             connection_interval=values["rados_connection_interval"],
         ),
         features=_features(values["rbd_features"], section),
-        order=_order(options.get("rbd_store_chunk_size"), section),
+        order=sections.object_order(options),
         data_pool=values["rbd_data_pool"] or None,
     )
 
@@ -175,22 +175,6 @@ def read(options: Mapping[str, Any]) -> RbdOptions:
 def feature_names(bits: int) -> frozenset[str]:
     """The names of features, by the names that the rbd command has for them."""
     return frozenset(name for name, bit in FEATURES.items() if bits & bit)
-
-
-def _error(section: str, option: str, text: str) -> exceptions.ConfigError:
-    return exceptions.ConfigError(
-        f"[{section}] {option}: {text}" if section else f"{option}: {text}"
-    )
-
-
-def _value(opt: cfg.Opt, options: Mapping[str, Any], section: str) -> Any:
-    value = options.get(opt.name)
-    if value is None:
-        return opt.default
-    try:
-        return opt.type(value)
-    except ValueError as exc:
-        raise _error(section, opt.name, str(exc)) from exc
 
 
 def _conf(path: str, cluster_name: str, section: str) -> str:
@@ -207,13 +191,13 @@ def _conf(path: str, cluster_name: str, section: str) -> str:
             return os.path.abspath(place)
     found = [place for place in places if os.path.exists(place)]
     if found:
-        raise _error(
+        raise sections.error(
             section,
             "rbd_ceph_conf",
             f"{found[0]} cannot be read by user id {os.geteuid()}; set the file's mode or owner, "
             "or name another file",
         )
-    raise _error(
+    raise sections.error(
         section,
         "rbd_ceph_conf",
         f"there is no {' nor '.join(places)}; copy the cluster's ceph.conf there, or name its "
@@ -227,29 +211,14 @@ def _features(names: list[str] | None, section: str) -> int | None:
     bits = 0
     for name in names:
         if name not in _SETTABLE:
-            raise _error(
+            raise sections.error(
                 section,
                 "rbd_features",
                 f"{name!r} is none of the features that can be set: {', '.join(_SETTABLE)}",
             )
         if name in _NEEDS and _NEEDS[name] not in names:
-            raise _error(section, "rbd_features", f"{name} needs {_NEEDS[name]}: add it")
+            raise sections.error(section, "rbd_features", f"{name} needs {_NEEDS[name]}: add it")
         bits |= FEATURES[name]
     if "layering" not in names:
-        raise _error(section, "rbd_features", "clones need layering: add it")
+        raise sections.error(section, "rbd_features", "clones need layering: add it")
     return bits
-
-
-def _order(chunk_size: Any, section: str) -> int | None:
-    # An option of the services', in MiB. What it says counts wherever they do not say otherwise.
-    if chunk_size is None:
-        return None
-    try:
-        size = int(chunk_size)
-    except (TypeError, ValueError):
-        size = 0
-    if not 1 <= size <= 32 or size & (size - 1):
-        raise _error(
-            section, "rbd_store_chunk_size", f"{chunk_size} is not 1, 2, 4, 8, 16 or 32 (MiB)"
-        )
-    return (size << 20).bit_length() - 1
