@@ -134,11 +134,18 @@ def repeat(directory, verb, arguments, after):
 
 
 def unfinished(directory):
-    """What only somebody who is at work would have there."""
+    """What only somebody who is at work would have there.
+
+    A lease on an image, by its id, may stay until that is deleted or somebody takes it again.
+    """
+    by_id = tuple(
+        spec.LEASE_PREFIX + lease("") for lease in (spec.reclaim_lease, spec.flatten_lease)
+    )
     return [
         left
         for left in directory.cluster.leftovers()
-        if spec.LEASE_PREFIX in left or left.startswith(("garbage", "tmp"))
+        if left.startswith(("garbage", "tmp"))
+        or (spec.LEASE_PREFIX in left and not any(lease in left for lease in by_id))
     ]
 
 
