@@ -109,6 +109,17 @@ def _parents_of_none_but(image: Image, snap: Snap) -> list[Parent]:
     return [parent] if parent is not None and parent != head else []
 
 
+def is_deleted(pool: Pool, image_id: str) -> bool:
+    """Whether an image has been deleted, by whomever, if only to be kept for its clones."""
+    if pool.trash_get(image_id) is not None:
+        return True
+    try:
+        with pool.open(image_id=image_id) as image:
+            return image.name.endswith(spec.DELETED_SUFFIX)
+    except exceptions.ImageNotFound:
+        return True
+
+
 def _remove_unused(pool: Pool, image_id: str, snap: Snap, seconds: float) -> None:
     with (
         # One at a time: librbd may abort a process that closes an image while another one asks
@@ -154,7 +165,8 @@ def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list
                         LOG.warning(
                             "%s stays in the trash, for its snapshots: %s", image_id, error
                         )
-                    records.unmark_deleted(pool, image_id)
+                    else:
+                        records.unmark_deleted(pool, image_id)
                 return users
             if not _remove_snaps(pool, image_id, free) or len(free) < len(snaps):
                 return []

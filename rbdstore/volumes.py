@@ -18,11 +18,12 @@ from rbdstore import (
     exceptions,
     leases,
     lineage,
+    reclaim,
     removal,
     sizes,
     spec,
 )
-from rbdstore.driver import Image, Pool, PoolStats, Progress, Snap, find_snap
+from rbdstore.driver import Image, Parent, Pool, PoolStats, Progress, Snap, find_snap
 from rbdstore.settings import Settings
 from rbdstore.undo import Undo
 
@@ -200,22 +201,33 @@ class VolumeStore:
         """Snapshot a volume, in use or not.
 
         :raises Duplicate: the volume has one of that name
+        :raises ImageNotFound: also if it is deleted in that very moment
         """
         spec.check_name(volume)
         spec.check_snapshot_name(snapshot)
-        with (
-            self._snapshot_lease(volume, snapshot),
-            self._pool.open(volume, read_only=False) as image,
-            Undo() as undo,
-        ):
-            if any(snap.name == snapshot for snap in image.snaps()):
-                raise exceptions.Duplicate(
-                    "the volume has such a snapshot", spec=self._pool.spec(volume, snapshot)
-                )
-            # Before the step, because one that reports a failure may have been done.
-            undo.add(_remove_snapshot, image, snapshot)
-            image.create_snap(snapshot)
-            image.protect_snap(snapshot)
+        deleted = None
+        try:
+            with (
+                self._snapshot_lease(volume, snapshot),
+                self._pool.open(volume, read_only=False) as image,
+                Undo() as undo,
+            ):
+                if any(snap.name == snapshot for snap in image.snaps()):
+                    raise exceptions.Duplicate(
+                        "the volume has such a snapshot", spec=self._pool.spec(volume, snapshot)
+                    )
+                # Before the step, because one that reports a failure may have been done.
+                undo.add(_remove_snapshot, image, snapshot)
+                image.create_snap(snapshot)
+                image.protect_snap(snapshot)
+                # A volume in the trash takes snapshots, too, from who has it open.
+                if reclaim.is_deleted(self._pool, image.id):
+                    deleted = image.id
+                    raise exceptions.ImageNotFound("it was deleted meanwhile", spec=image.spec)
+        finally:
+            if deleted is not None:
+                # It may have been left for this snapshot.
+                reclaim.purge(self._pool, deleted, self._settings.lease_seconds, _forget)
         LOG.info("created %s", self._pool.spec(volume, snapshot))
 
     def delete_snapshot(self, volume: str, snapshot: str) -> None:
@@ -408,6 +420,10 @@ def _remove_snapshot(image: Image, snapshot: str) -> None:
         )
     image.unprotect_snap(snapshot)
     image.remove_snap(snap.id)
+
+
+def _forget(_parents: Iterable[Parent]) -> None:
+    """For who keeps no journal."""
 
 
 def _is_users(snap: Snap) -> bool:

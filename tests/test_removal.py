@@ -9,6 +9,7 @@ import memory
 import pytest
 import scenes
 from rbdstore_memory.driver import MemoryCluster
+from rbdstore_memory.image import MemoryImage
 from rbdstore_memory.pool import MemoryPool
 from scenes import SECONDS, noted
 
@@ -274,6 +275,30 @@ def test_a_users_snapshot_comes_after_the_snapshots_were_listed(cluster, pool, v
         delete(pool, meanwhile=lambda: volumes.create_snapshot("volume", "snapshot"))
     assert volumes.get("volume").snapshots == ("snapshot",)
     volumes.delete_snapshot("volume", "snapshot")
+    volumes.delete("volume")
+    assert scenes.contents(cluster) == {}
+
+
+@pytest.mark.parametrize("name_is_taken", [False, True])
+def test_a_volume_is_deleted_before_a_snapshot_of_it_is_made(
+    cluster, pool, volumes, monkeypatch, name_is_taken
+):
+    """By one who had opened it by then, and is not told of a snapshot that nobody can reach."""
+    volumes.create("volume", MiB)
+    volumes.create_cloned_volume("clone", "volume")
+
+    def create_late(image, name):
+        monkeypatch.undo()
+        delete(pool)
+        if name_is_taken:
+            volumes.create("volume", 2 * MiB)
+        image.create_snap(name)
+
+    monkeypatch.setattr(MemoryImage, "create_snap", create_late)
+    with pytest.raises(exceptions.ImageNotFound):
+        volumes.create_snapshot("volume", "snapshot")
+    volumes.delete("clone")
+    assert [volume.size for volume in volumes.list()] == [2 * MiB] * name_is_taken
     volumes.delete("volume")
     assert scenes.contents(cluster) == {}
 
