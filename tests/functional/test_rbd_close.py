@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 
+import samples
 import stores
 
 POISON = {"GLIBC_TUNABLES": "glibc.malloc.tcache_count=0:glibc.malloc.perturb=165"}
@@ -54,7 +55,7 @@ def test_a_clone_may_be_closed_as_soon_as_it_is_open(sandbox, raw):
 
 def test_a_snap_whose_parent_the_image_has_not_may_be_left_at_once(sandbox, raw):
     raw.create("volumes", "source", data=b"data")
-    volumes = stores.admin_volume_store(sandbox, features=stores.OLD_FEATURES)
+    volumes = stores.admin_volume_store(sandbox, features=samples.OLD_FEATURES)
     volumes.create_cloned_volume("clone", "source")
     volumes.create_snapshot("clone", "snapshot")
     volumes.flatten("clone")

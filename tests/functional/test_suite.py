@@ -14,7 +14,7 @@ from typing import ClassVar
 import pools
 import pytest
 import rados
-import stores
+import samples
 
 from rbdstore.drivers.rbd.driver import RbdDriver
 from rbdstore.testing import suite
@@ -71,11 +71,11 @@ class TestOldFeatures(
     suite.FlattenSuite,
     suite.UseSuite,
 ):
-    options: ClassVar = {"rbd_features": stores.OLD_FEATURES}
+    options: ClassVar = {"rbd_features": samples.OLD_FEATURES}
 
 
 class TestFormat1(OnCeph, suite.Suite):
-    options: ClassVar = {"rbd_features": stores.OLD_FEATURES, "rbd_clone_format": "1"}
+    options: ClassVar = {"rbd_features": samples.OLD_FEATURES, "rbd_clone_format": "1"}
 
     test_protection = suite.LineageSuite.test_protection_and_clones
     test_lineage = suite.LineageSuite.test_parent_and_child_know_each_other
