@@ -64,3 +64,59 @@ def test_flattened_while_a_parent_is_flattened_too(pool):
             clone.write(OBJECT, b"")
             clone.flatten(progress=meanwhile)
             assert clone.read(0, clone.size()) == expected
+
+
+@pytest.fixture
+def clone(pool):
+    """A clone of two objects, made where clones are without deep-flatten, with a snap ``whole``."""
+    filestore.fill(pool, "top", b"x" * (2 * OBJECT))
+    with pool.open("top", read_only=False) as top:
+        top.create_snap("s")
+    other = filestore.connect(pool.cluster.data.root, file_store_features="layering")
+    other.open_pool("volumes").clone(pool, "top", "s", "clone")
+    other.close()
+    with pool.open("clone", read_only=False) as clone:
+        clone.create_snap("whole")
+        yield clone
+
+
+def is_whole(clone):
+    snap_id = driver.find_snap(clone, "whole").id
+    return filestore.content(clone.pool, "clone", snap_id) == b"x" * (2 * OBJECT)
+
+
+def test_flattened_where_a_snap_shows_more_of_an_object(clone):
+    clone.resize(OBJECT // 2, allow_shrink=True)
+    clone.flatten()
+    assert is_whole(clone)
+    clone.resize(OBJECT)
+    assert clone.read(0, OBJECT) == b"x" * (OBJECT // 2) + bytes(OBJECT // 2)
+
+
+def test_rolled_back_where_an_older_snap_shows_more_of_an_object(clone):
+    clone.resize(OBJECT // 2, allow_shrink=True)
+    clone.create_snap("half")
+    clone.resize(0, allow_shrink=True)
+    clone.rollback("half")
+    assert clone.parent() is None
+    assert is_whole(clone)
+    clone.resize(OBJECT)
+    assert clone.read(0, OBJECT) == b"x" * (OBJECT // 2) + bytes(OBJECT // 2)
+
+
+def test_shrunk_to_nothing_while_it_is_flattened(pool):
+    """The image needs nothing of its parent any more, but its snap still does."""
+    filestore.fill(pool, "top", b"x" * (2 * OBJECT))
+    with pool.open("top", read_only=False) as top:
+        top.create_snap("s")
+    pool.clone(pool, "top", "s", "clone")
+
+    def meanwhile(_done, _total):
+        with pool.open("clone", read_only=False) as other:
+            other.resize(0, allow_shrink=True)
+
+    with pool.open("clone", read_only=False) as clone:
+        assert "deep-flatten" in clone.features()
+        clone.create_snap("whole")
+        clone.flatten(progress=meanwhile)
+        assert is_whole(clone)
