@@ -244,6 +244,26 @@ class TestFork:
         assert len(pool.list_images()) == 11
         pool.remove_object("k")
 
+    def test_a_child_leaves_its_parents_lock(self, tmp_path, pool):
+        filestore.fill(pool, "a", b"data")
+        code = """
+        image = pool.open("a", read_only=False)
+        image.lock()
+        if not (child := os.fork()):
+            image.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        say("closed")
+        wait()
+        """
+        with filestore.process(tmp_path, code) as child:
+            child.hear("closed")
+            with (
+                pool.open("a", read_only=False) as image,
+                pytest.raises(exceptions.ReadOnly, match="locked by"),
+            ):
+                image.write(0, b"mine")
+
     def test_a_child_outlives_its_parent(self, tmp_path, pool):
         code = """
         pool.create("a", 1 << 20)

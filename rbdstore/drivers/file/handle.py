@@ -83,7 +83,7 @@ class Handle(driver.Image):
         self._closed = True
         if "objects" in self.__dict__:
             self.objects.close()
-        if self.owns:
+        if self.owns and self._pid == os.getpid():
             self._give_back()
         if self._watch is not None:
             self._watch.close()
