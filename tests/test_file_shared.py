@@ -68,7 +68,7 @@ def test_flattened_while_a_parent_is_flattened_too(pool):
 
 @pytest.fixture
 def clone(pool):
-    """A clone of two objects, made where clones are without deep-flatten, with a snap ``whole``."""
+    """A clone of two objects without deep-flatten, and a snap ``whole`` of it."""
     filestore.fill(pool, "top", b"x" * (2 * OBJECT))
     with pool.open("top", read_only=False) as top:
         top.create_snap("s")
