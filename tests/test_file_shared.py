@@ -120,3 +120,17 @@ def test_shrunk_to_nothing_while_it_is_flattened(pool):
         clone.create_snap("whole")
         clone.flatten(progress=meanwhile)
         assert is_whole(clone)
+
+
+def test_an_object_that_has_another_link_is_replaced(pool, tmp_path):
+    """As one has whose maker was killed before its file in ``tmp`` was gone."""
+    filestore.fill(pool, "a", b"first")
+    with pool.open("a", read_only=False) as image, pool.open("a", read_only=False) as other:
+        image.write(0, b"again")
+        (path,) = tmp_path.glob("pools/*/*/*/0")
+        (tmp_path / "link").hardlink_to(path)
+        other.create_snap("s")
+        other.write(0, b"other")
+        remove_snap(other, "s")
+        image.write(0, b"later")
+        assert image.read(0, 5) == b"later"

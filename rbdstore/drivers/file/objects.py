@@ -110,8 +110,9 @@ class Objects:
         """The open file of an object; None: the layer has none."""
         path = views.object_path(view.layers[0], number)
         fd = self._open.get(path)
-        # Another handle may have removed it, or have renamed another one over it.
-        if fd is not None and os.fstat(fd).st_nlink == 0:
+        # Another handle may have removed it, or have renamed another one over it; that nothing
+        # links to it would not tell, for who was killed while making it left a link in `tmp`.
+        if fd is not None and not _is_at(path, fd):
             self._let_go(path)
             fd = None
         if fd is None:
@@ -206,6 +207,14 @@ def _sync(path: str) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _is_at(path: str, fd: int) -> bool:
+    """Whether a path is still that of a file that is open."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _create(path: str) -> int:
