@@ -36,6 +36,8 @@ class Objects:
         self._again = again
         self._open: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._unsynced: set[str] = set()
+        # The folders that objects were removed from.
+        self._thinned: set[str] = set()
 
     def write(self, view: View, number: int, start: int, data: bytes | memoryview) -> None:
         fd = self._find(view, number)
@@ -80,6 +82,7 @@ class Objects:
         else:
             path = views.object_path(view.layers[0], number)
             self._unsynced.discard(path)
+            self._thinned.add(view.layers[0])
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
@@ -136,17 +139,19 @@ class Objects:
 
     def flush(self) -> None:
         """Return when all that was written outlives a loss of power."""
-        unsynced, self._unsynced = self._unsynced, set()
-        folders = {os.path.dirname(path) for path in unsynced}
+        folders = {os.path.dirname(path) for path in self._unsynced} | self._thinned
         for folder in list(folders):
             image = os.path.dirname(folder)
             folders |= {image, os.path.dirname(image)}
-        synced = [_sync(path) for path in unsynced]
+        synced = [_sync(path) for path in self._unsynced]
         if not all(synced):
             # One is in another layer by now, or has gone with its layer.
             os.sync()
         for folder in folders:
             sync_folder(folder)
+        # Not before: what could not be made safe must not seem so the next time.
+        self._unsynced.clear()
+        self._thinned.clear()
 
     def close(self) -> None:
         for path in list(self._open):

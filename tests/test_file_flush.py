@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is safe when, as far as it can be seen without a loss of power."""
+
+import contextlib
+import os
+import resource
+import sqlite3
+
+import filestore
+import pytest
+from filestore import MiB
+
+from rbdstore import driver, exceptions
+
+OBJECT = 4 * MiB
+
+
+@pytest.fixture
+def pool(tmp_path):
+    cluster = filestore.connect(tmp_path)
+    yield cluster.open_pool("volumes")
+    cluster.close()
+
+
+@contextlib.contextmanager
+def no_more_files():
+    """Let no file be opened."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.fixture
+def synced(monkeypatch):
+    """The files and folders that were made safe, by inode, in order."""
+    found = []
+
+    def fsync(fd, really=os.fsync):
+        really(fd)
+        found.append(os.fstat(fd).st_ino)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
+def test_a_flush_that_failed_is_not_forgotten(pool, tmp_path, synced):
+    filestore.fill(pool, "a", b"data")
+    with pool.open("a", read_only=False) as image:
+        image.write(0, b"more")
+        with no_more_files(), pytest.raises(exceptions.ClusterError):
+            image.flush()
+        synced.clear()
+        image.flush()
+        (path,) = tmp_path.glob("pools/*/*/*/0")
+        assert path.stat().st_ino in synced
+
+
+def test_a_discard_is_flushed(pool, tmp_path, synced):
+    filestore.fill(pool, "a", b"data")
+    with pool.open("a", read_only=False) as image:
+        (path,) = tmp_path.glob("pools/*/*/*/0")
+        image.discard(0, 4)
+        assert not path.exists()
+        synced.clear()
+        image.flush()
+        assert path.parent.stat().st_ino in synced
