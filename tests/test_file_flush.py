@@ -67,3 +67,21 @@ def test_a_discard_is_flushed(pool, tmp_path, synced):
         synced.clear()
         image.flush()
         assert path.parent.stat().st_ino in synced
+
+
+@pytest.mark.parametrize("length", [1, OBJECT], ids=["part", "whole"])
+def test_what_hides_something_safe_is_safe_itself(pool, monkeypatch, synced, length):
+    """Else a name might outlive its content, and an empty file would hide what was flushed."""
+    linked = []
+
+    def link(source, target, really=os.link):
+        assert os.stat(source).st_ino in synced
+        really(source, target)
+        linked.append(target)
+
+    monkeypatch.setattr(os, "link", link)
+    filestore.fill(pool, "a", b"x" * OBJECT)
+    with pool.open("a", read_only=False) as image:
+        image.create_snap("s")
+        image.write(0, b"y" * length)
+    assert len(linked) == 1

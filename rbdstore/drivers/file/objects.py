@@ -90,7 +90,7 @@ class Objects:
         """Write all of an object of which there is something below."""
         with locks.temporary(self._temporary) as made:
             _write(made.fd, data, 0)
-            linked = link(made.path, view.layers[0], number)
+            linked = link(made, view.layers[0], number)
         fd = self._make(view, number)
         if not linked:
             _write(fd, data, 0)
@@ -167,7 +167,7 @@ def has_below(view: View, number: int) -> bool:
     return below is not None and any(views.stored(*below))
 
 
-def copy_up(look: Look, number: int, layer: str, temporary: str, *, durably: bool = False) -> None:
+def copy_up(look: Look, number: int, layer: str, temporary: str) -> None:
     """Put into a layer what ``look`` shows of an object, unless there is something already."""
     with locks.temporary(temporary) as made:
 
@@ -178,20 +178,20 @@ def copy_up(look: Look, number: int, layer: str, temporary: str, *, durably: boo
                 _write(made.fd, views.read(view, start, end - start), start - first)
 
         look(fill)
-        if durably:
-            os.fsync(made.fd)
-        link(made.path, layer, number)
+        link(made, layer, number)
 
 
-def link(path: str, layer: str, number: int) -> bool:
+def link(made: locks.FileLock, layer: str, number: int) -> bool:
     """Put a file into a layer as an object; False: there is one of that number already."""
+    # Without power its name may outlive its content, and hide what was safe below it.
+    os.fsync(made.fd)
     target = views.object_path(layer, number)
     with contextlib.suppress(FileExistsError):
         try:
-            os.link(path, target)
+            os.link(made.path, target)
         except FileNotFoundError:
             _make_folder(layer)
-            os.link(path, target)
+            os.link(made.path, target)
         return True
     return False
 

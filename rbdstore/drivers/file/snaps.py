@@ -156,7 +156,7 @@ class SnapHandle(Handle):
         if not os.path.exists(views.object_path(layer, number)) and look(
             lambda view: objects.has_below(view, number)
         ):
-            objects.copy_up(look, number, layer, self.data.temporary, durably=True)
+            objects.copy_up(look, number, layer, self.data.temporary)
 
     def _load(self, snap: int | None) -> View:
         with self.data.database.reading() as tx:
