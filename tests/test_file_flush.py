@@ -85,3 +85,40 @@ def test_what_hides_something_safe_is_safe_itself(pool, monkeypatch, synced, len
         image.create_snap("s")
         image.write(0, b"y" * length)
     assert len(linked) == 1
+
+
+@contextlib.contextmanager
+def without_power(folder):
+    """Take the database back to what it was, as if nothing it was told had been safe."""
+    path = folder / "rbdstore.db"
+    with contextlib.closing(sqlite3.connect(":memory:")) as before:
+        with contextlib.closing(sqlite3.connect(path)) as now:
+            now.backup(before)
+        yield
+        with contextlib.closing(sqlite3.connect(path)) as now:
+            before.backup(now)
+
+
+def test_what_was_not_flushed_is_not_found_again(pool, tmp_path):
+    """Files may outlive rows, and the next rows may have the same numbers."""
+    filestore.fill(pool, "a", b"first")
+    with without_power(tmp_path):
+        lost = filestore.connect(tmp_path)
+        with lost.open_pool("volumes").open("a", read_only=False) as image:
+            image.create_snap("s")
+            image.write(0, b"lost!")
+        filestore.fill(lost.open_pool("volumes"), "lost", b"lost!")
+        lost.close()
+    assert pool.list_images() == ["a"]
+    with pool.open("a", read_only=False) as image:
+        image.write(0, b"later")
+        image.create_snap("s")
+        image.write(5 - 1, b"R")
+        assert image.read(0, 5) == b"lateR"
+        image.remove_snap(driver.find_snap(image, "s").id)
+        assert image.read(0, 5) == b"lateR"
+    pool.create("new", 5)
+    assert filestore.content(pool, "new") == bytes(5)
+    filestore.remove_all(pool)
+    assert pool.cluster.leftovers() == []
+    assert filestore.files(tmp_path) == []

@@ -196,7 +196,7 @@ class Handle(driver.Image):
             self.check_owner(row["owner"])
         if frozen:
             with self.data.database.writing() as tx:
-                layers.thaw(tx, self.number)
+                layers.thaw(self.data, tx, self.pool.number, self.number)
                 view = views.load(self.data, tx, self.number)
         return view
 
