@@ -122,3 +122,32 @@ def test_what_was_not_flushed_is_not_found_again(pool, tmp_path):
     filestore.remove_all(pool)
     assert pool.cluster.leftovers() == []
     assert filestore.files(tmp_path) == []
+
+
+def wal(pool):
+    return os.stat(os.path.join(pool.cluster.data.root, "rbdstore.db-wal")).st_ino
+
+
+def test_a_snap_is_gone_for_good_before_its_data_are(pool, monkeypatch, synced):
+    renamed = []
+
+    def rename(source, target, really=os.rename):
+        assert wal(pool) in synced
+        really(source, target)
+        renamed.append(target)
+
+    filestore.fill(pool, "a", b"first")
+    with pool.open("a", read_only=False) as image:
+        image.create_snap("s")
+        image.write(0, b"later")
+        monkeypatch.setattr(os, "rename", rename)
+        synced.clear()
+        image.remove_snap(driver.find_snap(image, "s").id)
+    assert len(renamed) == 1
+
+
+def test_an_image_is_gone_for_good_before_its_data_are(pool, synced):
+    filestore.fill(pool, "a", b"first")
+    synced.clear()
+    pool.remove("a")
+    assert wal(pool) in synced

@@ -219,9 +219,14 @@ class Handle(driver.Image):
 
     def settle(self) -> None:
         """Let the layers melt that can, and remove the folders of those that have gone."""
-        while (pair := self._next()) is not None:
-            upper, lower = pair
+        while self._next() is not None:
             with self.turnstile.alone():
+                # Somebody else may have done it just before.
+                if (pair := self._next()) is None:
+                    break
+                upper, lower = pair
+                # Without power the snap must not be there again, and show what is above it.
+                self.data.sync()
                 if upper is None:
                     with self.data.database.writing() as tx:
                         layers.drop(self.data, tx, self.pool.number, self.number, lower)
