@@ -5,7 +5,8 @@ import filestore
 import pytest
 from filestore import MiB
 
-from rbdstore import driver
+from rbdstore import driver, exceptions
+from rbdstore.drivers.file import diff
 
 OBJECT = 4 * MiB
 
@@ -134,3 +135,23 @@ def test_an_object_that_has_another_link_is_replaced(pool, tmp_path):
         remove_snap(other, "s")
         image.write(0, b"later")
         assert image.read(0, 5) == b"later"
+
+
+def test_a_snap_that_is_removed_while_it_is_compared_with(pool, monkeypatch):
+    """Its objects are gone, and the image, which shows none of them, is the same as before."""
+    filestore.fill(pool, "a", b"first")
+    with pool.open("a", read_only=False) as image:
+        image.create_snap("before")
+        image.write(0, b"later")
+        image.create_snap("after")
+        image.rollback("before")
+        image.write(1, b"")
+
+        def meanwhile(*views, really=diff.extents, **options):
+            with pool.open("a", read_only=False) as other:
+                remove_snap(other, "after")
+            return really(*views, **options)
+
+        monkeypatch.setattr(diff, "extents", meanwhile)
+        with pool.open("a") as reader, pytest.raises(exceptions.SnapshotNotFound):
+            list(reader.extents(0, reader.size(), from_snap="after"))
