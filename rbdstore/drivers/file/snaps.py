@@ -156,6 +156,7 @@ class SnapHandle(Handle):
         if not os.path.exists(views.object_path(layer, number)) and look(
             lambda view: objects.has_below(view, number)
         ):
+            self.data.check_space(lowest.object_size)
             objects.copy_up(look, number, layer, self.data.temporary)
 
     def _load(self, snap: int | None) -> View:
