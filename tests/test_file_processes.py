@@ -6,6 +6,7 @@ Nothing here waits for a time to pass: the processes say what they have done, or
 
 import concurrent.futures
 import itertools
+import time
 
 import filestore
 import pytest
@@ -199,6 +200,17 @@ class TestWatchers:
         pool.open("a", read_only=False)
         with pool.open("a") as reader:
             assert reader.watchers() == []
+
+    def test_one_that_is_forgotten_in_a_transaction_waits_for_nothing(self, cluster, pool):
+        filestore.fill(pool, "a", b"data")
+        image = pool.open("a", read_only=False)
+        image.lock()
+        begun = time.monotonic()
+        with cluster.data.database.writing():
+            del image
+        assert time.monotonic() - begun < cluster.data.timeout
+        with pool.open("a", read_only=False) as other:
+            other.lock()
 
 
 class TestFork:

@@ -105,6 +105,8 @@ class Handle(driver.Image):
     def __del__(self) -> None:
         # It may not have come to the end of __init__, nor to the middle.
         if not self.__dict__.get("_closed", True):
+            # It may be collected in any line of this thread, also in a transaction of its own.
+            self.owns = False
             self.close()
 
     # For a block that does one operation
