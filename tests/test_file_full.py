@@ -135,3 +135,23 @@ def test_what_is_reserved_is_not_written_to(tmp_path):
     filestore.remove_all(pool)
     assert cluster.leftovers() == []
     cluster.close()
+
+
+def test_what_is_reserved_is_not_flattened_into(tmp_path):
+    cluster = filestore.connect(tmp_path)
+    pool = cluster.open_pool("volumes")
+    filestore.fill(pool, "a", b"data")
+    with pool.open("a", read_only=False) as image:
+        image.create_snap("s")
+    pool.clone(pool, "a", "s", "c")
+    # More than any disk has.
+    full = filestore.connect(tmp_path, file_store_reserve=1 << 30)
+    with full.open_pool("volumes").open("c", read_only=False) as clone:
+        with pytest.raises(exceptions.NoSpace, match="file_store_reserve"):
+            clone.flatten()
+        assert clone.parent() is not None
+        assert clone.read(0, 4) == b"data"
+    full.close()
+    filestore.remove_all(pool)
+    assert cluster.leftovers() == []
+    cluster.close()

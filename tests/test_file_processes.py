@@ -6,6 +6,7 @@ Nothing here waits for a time to pass: the processes say what they have done, or
 
 import concurrent.futures
 import itertools
+import time
 
 import filestore
 import pytest
@@ -200,6 +201,17 @@ class TestWatchers:
         with pool.open("a") as reader:
             assert reader.watchers() == []
 
+    def test_one_that_is_forgotten_in_a_transaction_waits_for_nothing(self, cluster, pool):
+        filestore.fill(pool, "a", b"data")
+        image = pool.open("a", read_only=False)
+        image.lock()
+        begun = time.monotonic()
+        with cluster.data.database.writing():
+            del image
+        assert time.monotonic() - begun < cluster.data.timeout
+        with pool.open("a", read_only=False) as other:
+            other.lock()
+
 
 class TestFork:
     def test_a_child_has_nothing_of_its_parents(self, tmp_path, pool):
@@ -243,6 +255,26 @@ class TestFork:
             child.join()
         assert len(pool.list_images()) == 11
         pool.remove_object("k")
+
+    def test_a_child_leaves_its_parents_lock(self, tmp_path, pool):
+        filestore.fill(pool, "a", b"data")
+        code = """
+        image = pool.open("a", read_only=False)
+        image.lock()
+        if not (child := os.fork()):
+            image.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        say("closed")
+        wait()
+        """
+        with filestore.process(tmp_path, code) as child:
+            child.hear("closed")
+            with (
+                pool.open("a", read_only=False) as image,
+                pytest.raises(exceptions.ReadOnly, match="locked by"),
+            ):
+                image.write(0, b"mine")
 
     def test_a_child_outlives_its_parent(self, tmp_path, pool):
         code = """

@@ -30,6 +30,9 @@ correct as it is. Each change of what an image *is* is one transaction; files on
   through the parent; only then are the parents let go of.
 * A folder that is to go is noted in the table ``garbage`` by the transaction that lets go of it,
   and files in ``tmp`` are locked by who makes them; whoever opens the data directory sweeps both.
+* Without power rows may be lost that files outlive. So what is copied up is synced before it gets
+  its name, the database before anything is moved or removed for what it says, and a number whose
+  folder is there already is passed over.
 
 **Locks**, each taken only while none of those after it is held: the handle's mutex, the image's
 ``gate``, the image's ``data``, the process's turn to write to the database, the database. Writers

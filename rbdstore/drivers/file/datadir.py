@@ -103,6 +103,9 @@ class DataDirectory:
         locks.sweep(self.temporary)
         with self.database.reading() as connection:
             found = [row["folder"] for row in connection.execute("SELECT folder FROM garbage")]
+        if found:
+            # Without power what needed them must not be there again.
+            self.sync()
         for folder in found:
             remove_folder(os.path.join(self.root, folder))
             with self.database.writing() as connection:

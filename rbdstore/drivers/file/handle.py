@@ -83,7 +83,7 @@ class Handle(driver.Image):
         self._closed = True
         if "objects" in self.__dict__:
             self.objects.close()
-        if self.owns:
+        if self.owns and self._pid == os.getpid():
             self._give_back()
         if self._watch is not None:
             self._watch.close()
@@ -105,6 +105,8 @@ class Handle(driver.Image):
     def __del__(self) -> None:
         # It may not have come to the end of __init__, nor to the middle.
         if not self.__dict__.get("_closed", True):
+            # It may be collected in any line of this thread, also in a transaction of its own.
+            self.owns = False
             self.close()
 
     # For a block that does one operation
@@ -196,7 +198,7 @@ class Handle(driver.Image):
             self.check_owner(row["owner"])
         if frozen:
             with self.data.database.writing() as tx:
-                layers.thaw(tx, self.number)
+                layers.thaw(self.data, tx, self.pool.number, self.number)
                 view = views.load(self.data, tx, self.number)
         return view
 
@@ -219,9 +221,14 @@ class Handle(driver.Image):
 
     def settle(self) -> None:
         """Let the layers melt that can, and remove the folders of those that have gone."""
-        while (pair := self._next()) is not None:
-            upper, lower = pair
+        while self._next() is not None:
             with self.turnstile.alone():
+                # Somebody else may have done it just before.
+                if (pair := self._next()) is None:
+                    break
+                upper, lower = pair
+                # Without power the snap must not be there again, and show what is above it.
+                self.data.sync()
                 if upper is None:
                     with self.data.database.writing() as tx:
                         layers.drop(self.data, tx, self.pool.number, self.number, lower)

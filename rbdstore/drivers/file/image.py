@@ -117,13 +117,14 @@ class FileImage(SnapHandle):
     def _extents(
         self, offset: int, end: int, from_snap: str | None, whole_object: bool
     ) -> list[driver.Extent]:
-        def changes(now: View) -> list[driver.Extent]:
-            before = None if from_snap is None else self._view_before(from_snap)
-            found = diff.extents(now, before, offset, end, whole_object=whole_object)
-            return list(found)
+        def both() -> tuple[View, View | None]:
+            return self._view(), None if from_snap is None else self._view_before(from_snap)
+
+        def changes(seen: tuple[View, View | None]) -> list[driver.Extent]:
+            return list(diff.extents(*seen, offset, end, whole_object=whole_object))
 
         with self.used(from_snap):
-            return self.look(changes)
+            return views.at_one_moment(both(), both, changes)
 
     def _view_before(self, from_snap: str) -> View:
         with self.data.database.reading() as tx:

@@ -34,13 +34,25 @@ def is_frozen(tx: sqlite3.Connection, layer: int) -> bool:
     return bool(frozen)
 
 
-def thaw(tx: sqlite3.Connection, image: int) -> None:
+def thaw(data: DataDirectory, tx: sqlite3.Connection, pool: int, image: int) -> None:
     """Put a new layer above a frozen head layer."""
     (head,) = tx.execute("SELECT layer FROM images WHERE number = ?", (image,)).fetchone()
     # Somebody else may have done it just before.
     if is_frozen(tx, head):
-        made = tx.execute("INSERT INTO layers (image, below) VALUES (?, ?)", (image, head))
-        tx.execute("UPDATE images SET layer = ? WHERE number = ?", (made.lastrowid, image))
+        made = _add(data, tx, pool, image, head)
+        tx.execute("UPDATE images SET layer = ? WHERE number = ?", (made, image))
+
+
+def _add(data: DataDirectory, tx: sqlite3.Connection, pool: int, image: int, below: int) -> int:
+    while True:
+        made = tx.execute("INSERT INTO layers (image, below) VALUES (?, ?)", (image, below))
+        number = int(made.lastrowid or 0)
+        folder = data.layer_folder(pool, image, number)
+        if not os.path.isdir(folder):
+            return number
+        # It had its number before, and the database lost it, as it may without power.
+        tx.execute("DELETE FROM layers WHERE number = ?", (number,))
+        data.discard(tx, folder)
 
 
 def superfluous(tx: sqlite3.Connection, image: int) -> tuple[int | None, int] | None:

@@ -36,6 +36,8 @@ class Objects:
         self._again = again
         self._open: collections.OrderedDict[str, int] = collections.OrderedDict()
         self._unsynced: set[str] = set()
+        # The folders that objects were removed from.
+        self._thinned: set[str] = set()
 
     def write(self, view: View, number: int, start: int, data: bytes | memoryview) -> None:
         fd = self._find(view, number)
@@ -80,6 +82,7 @@ class Objects:
         else:
             path = views.object_path(view.layers[0], number)
             self._unsynced.discard(path)
+            self._thinned.add(view.layers[0])
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
 
@@ -87,7 +90,7 @@ class Objects:
         """Write all of an object of which there is something below."""
         with locks.temporary(self._temporary) as made:
             _write(made.fd, data, 0)
-            linked = link(made.path, view.layers[0], number)
+            linked = link(made, view.layers[0], number)
         fd = self._make(view, number)
         if not linked:
             _write(fd, data, 0)
@@ -110,8 +113,9 @@ class Objects:
         """The open file of an object; None: the layer has none."""
         path = views.object_path(view.layers[0], number)
         fd = self._open.get(path)
-        # Another handle may have removed it, or have renamed another one over it.
-        if fd is not None and os.fstat(fd).st_nlink == 0:
+        # Another handle may have removed it, or have renamed another one over it; that nothing
+        # links to it would not tell, for who was killed while making it left a link in `tmp`.
+        if fd is not None and not _is_at(path, fd):
             self._let_go(path)
             fd = None
         if fd is None:
@@ -135,17 +139,19 @@ class Objects:
 
     def flush(self) -> None:
         """Return when all that was written outlives a loss of power."""
-        unsynced, self._unsynced = self._unsynced, set()
-        folders = {os.path.dirname(path) for path in unsynced}
+        folders = {os.path.dirname(path) for path in self._unsynced} | self._thinned
         for folder in list(folders):
             image = os.path.dirname(folder)
             folders |= {image, os.path.dirname(image)}
-        synced = [_sync(path) for path in unsynced]
+        synced = [_sync(path) for path in self._unsynced]
         if not all(synced):
             # One is in another layer by now, or has gone with its layer.
             os.sync()
         for folder in folders:
             sync_folder(folder)
+        # Not before: what could not be made safe must not seem so the next time.
+        self._unsynced.clear()
+        self._thinned.clear()
 
     def close(self) -> None:
         for path in list(self._open):
@@ -161,7 +167,7 @@ def has_below(view: View, number: int) -> bool:
     return below is not None and any(views.stored(*below))
 
 
-def copy_up(look: Look, number: int, layer: str, temporary: str, *, durably: bool = False) -> None:
+def copy_up(look: Look, number: int, layer: str, temporary: str) -> None:
     """Put into a layer what ``look`` shows of an object, unless there is something already."""
     with locks.temporary(temporary) as made:
 
@@ -172,20 +178,20 @@ def copy_up(look: Look, number: int, layer: str, temporary: str, *, durably: boo
                 _write(made.fd, views.read(view, start, end - start), start - first)
 
         look(fill)
-        if durably:
-            os.fsync(made.fd)
-        link(made.path, layer, number)
+        link(made, layer, number)
 
 
-def link(path: str, layer: str, number: int) -> bool:
+def link(made: locks.FileLock, layer: str, number: int) -> bool:
     """Put a file into a layer as an object; False: there is one of that number already."""
+    # Without power its name may outlive its content, and hide what was safe below it.
+    os.fsync(made.fd)
     target = views.object_path(layer, number)
     with contextlib.suppress(FileExistsError):
         try:
-            os.link(path, target)
+            os.link(made.path, target)
         except FileNotFoundError:
             _make_folder(layer)
-            os.link(path, target)
+            os.link(made.path, target)
         return True
     return False
 
@@ -206,6 +212,14 @@ def _sync(path: str) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def _is_at(path: str, fd: int) -> bool:
+    """Whether a path is still that of a file that is open."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _create(path: str) -> int:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import time
 import typing
@@ -104,16 +105,30 @@ class FilePool(Bookkeeping):
         parent: int | None = None,
     ) -> int:
         self._check_free(tx, name)
-        image = tx.execute(
-            "INSERT INTO images (pool, name, size, bits, features, parent, overlap, layer) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+        image = self._add_row(
+            tx,
             (self.number, name, size, bits, ",".join(sorted(features)), parent, size)
             if parent
             else (self.number, name, size, bits, ",".join(sorted(features)), None, 0),
-        ).lastrowid
+        )
         layer = tx.execute("INSERT INTO layers (image) VALUES (?)", (image,)).lastrowid
         tx.execute("UPDATE images SET layer = ? WHERE number = ?", (layer, image))
-        return int(image or 0)
+        return image
+
+    def _add_row(self, tx: sqlite3.Connection, values: tuple[object, ...]) -> int:
+        while True:
+            made = tx.execute(
+                "INSERT INTO images (pool, name, size, bits, features, parent, overlap, layer) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, 0)",
+                values,
+            )
+            number = int(made.lastrowid or 0)
+            folder = self.cluster.data.image_folder(self.number, number)
+            if not os.path.isdir(folder):
+                return number
+            # It had its number before, and the database lost it, as it may without power.
+            tx.execute("DELETE FROM images WHERE number = ?", (number,))
+            self.cluster.data.discard(tx, folder)
 
     def clone(self, parent: driver.Pool, image: str, snap: str, name: str) -> None:
         source = parent.spec(image, snap)

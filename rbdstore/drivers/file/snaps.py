@@ -25,6 +25,12 @@ WHERE images.parent = :snap
 ORDER BY images.number
 """
 
+_MOST_SHARED: Final = """
+SELECT max(overlap) FROM
+    (SELECT overlap FROM images WHERE number = :image
+    UNION ALL SELECT overlap FROM snaps WHERE image = :image)
+"""
+
 _PARENT: Final = """
 SELECT pools.name AS pool, namespace, images.name AS image, images.number, snaps.name AS snap
 FROM snaps JOIN images ON images.number = snaps.image JOIN pools ON pools.number = images.pool
@@ -83,10 +89,10 @@ class SnapHandle(Handle):
             self.check_writable()
         copied = 0
         while (reach := self._still_shared()) > copied:
-            self._copy_shared(None, reach, lambda: self._still_shared() > 0, progress)
-            copied = reach
-            with self.alone(), self.data.database.writing() as tx:
-                self._detach(tx, copied)
+            if self._copy_shared(None, reach, lambda: self._still_shared() > 0, progress):
+                copied = reach
+                with self.alone(), self.data.database.writing() as tx:
+                    self._detach(tx, copied)
 
     def _still_shared(self) -> int:
         """How far the parent shows through, in what is to let go of it."""
@@ -107,23 +113,25 @@ class SnapHandle(Handle):
         reach: int,
         still: Callable[[], bool],
         progress: driver.Progress | None = None,
-    ) -> None:
+    ) -> bool:
         """Put what the parent shows into the lowest layer: there, all that showed it find it.
+
+        False: nobody needs that any more, and it was not done to the end.
 
         :param snap: whose parent; None: the image's
         :param still: whether there is anybody who needs that
         """
         view = self._load(snap)
         if view.parent is None:
-            return
+            return False
         end = min(reach, view.parent.size)
         lowest = _lowest(view, end)
         for number in views.numbers(lowest, 0, end):
             with self.used(), self.turnstile.shared():
                 # Whoever else flattened it may have let go of the parent.
                 if not still():
-                    return
-                self._copy(snap, end, number)
+                    return False
+                self._copy(snap, number)
             if progress is not None:
                 progress(min(end, (number + 1) * view.object_size), end)
         with self.used():
@@ -131,10 +139,14 @@ class SnapHandle(Handle):
             objects.sync_folder(self.folder)
         if progress is not None:
             progress(end, end)
+        return True
 
-    def _copy(self, snap: int | None, end: int, number: int) -> None:
+    def _copy(self, snap: int | None, number: int) -> None:
         def again() -> View:
-            return _lowest(self._load(snap), end)
+            # The whole of an object, also where a snap shows more of it than the image does.
+            with self.data.database.reading() as tx:
+                (most,) = tx.execute(_MOST_SHARED, {"image": self.number}).fetchone()
+                return _lowest(views.load(self.data, tx, self.number, snap), most)
 
         def look(at: Callable[[View], T]) -> T:
             return views.at_one_moment(lowest, again, at)
@@ -144,7 +156,8 @@ class SnapHandle(Handle):
         if not os.path.exists(views.object_path(layer, number)) and look(
             lambda view: objects.has_below(view, number)
         ):
-            objects.copy_up(look, number, layer, self.data.temporary, durably=True)
+            self.data.check_space(lowest.object_size)
+            objects.copy_up(look, number, layer, self.data.temporary)
 
     def _load(self, snap: int | None) -> View:
         with self.data.database.reading() as tx:

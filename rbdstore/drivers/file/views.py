@@ -19,6 +19,7 @@ from rbdstore import exceptions
 from rbdstore.drivers.file.datadir import DataDirectory
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 # Up to so many objects are looked for one by one; for more, the folders are listed.
 _ONE_BY_ONE: Final = 64
@@ -97,10 +98,11 @@ def load(
     )
 
 
-def at_one_moment(view: View, again: Callable[[], View], at: Callable[[View], T]) -> T:
+def at_one_moment(view: V, again: Callable[[], V], at: Callable[[V], T]) -> T:
     """Return what is seen in ``view``, or in what ``again()`` gives if that is another by then.
 
-    Any of the parents may be flattened meanwhile, and what it let go of be overwritten.
+    Several views may be looked at together, as one. Any of the parents may be flattened meanwhile,
+    and what it let go of be overwritten.
     """
     while True:
         found = at(view)
