@@ -39,6 +39,7 @@ def run(world: World, examples: int, steps: int) -> None:
 def run_machine(make, examples: int, steps: int) -> None:
     """Run a state machine: always the same examples, but in a soak other ones and more."""
     soak = bool(os.environ.get("RBDSTORE_SOAK"))
+    in_ci = bool(os.environ.get("CI"))
     stateful.run_state_machine_as_test(
         make,
         settings=hypothesis.settings(
@@ -48,6 +49,8 @@ def run_machine(make, examples: int, steps: int) -> None:
             database=None,
             deadline=None,
             print_blob=True,
+            # In CI a failure must not use up everybody's time; here and in a soak it is shrunk.
+            phases=set(hypothesis.Phase) - ({hypothesis.Phase.shrink} if in_ci else set()),
             suppress_health_check=list(hypothesis.HealthCheck),
         ),
     )

@@ -26,7 +26,7 @@ from rbdstore import spec
 MiB = samples.MiB
 KILLS = 20
 AT_ONCE = 10
-LEASE_SECONDS = 2
+LEASE_SECONDS = 5
 # Large enough that flattening and writing take a while.
 SIZE = 24 * MiB
 

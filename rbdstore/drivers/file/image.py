@@ -81,8 +81,12 @@ class FileImage(SnapHandle):
     def resize(self, size: int, *, allow_shrink: bool = False) -> None:
         if not 0 <= size <= _LARGEST_SIZE:
             raise exceptions.InvalidSize(f"{size} bytes", spec=self.spec)
-        if self.read_only and not allow_shrink:
-            self._check_not_smaller(size, self.size())
+        if self.read_only:
+            present = self.size()
+            if not allow_shrink:
+                self._check_not_smaller(size, present)
+            if size == present:
+                return
         with self.alone():
             # As librbd does it, which asks the owner to do it.
             view = self.head(owned=False)

@@ -121,8 +121,9 @@ class MemoryImage(driver.Image):
                 raise exceptions.InvalidSize(
                     f"{size} bytes is less than its {present}", spec=self.spec
                 )
-            with self._writing() as layer:
-                layer.resize(size)
+            if size != present:
+                with self._writing() as layer:
+                    layer.resize(size)
 
     def extents(
         self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
