@@ -57,7 +57,7 @@ with (
 
 def store(sandbox, user, pool, **options):
     """Open a store; the sandbox closes it when it ends."""
-    options.setdefault("rbd_lease_seconds", 3)
+    options.setdefault("rbd_lease_seconds", 5)
     opened = rbdstore.connect(
         "rbd", rbd_ceph_conf=sandbox.conf_path, rbd_user=user, rbd_pool=pool, **options
     )

@@ -15,7 +15,7 @@ import samples
 from rbd_place import RbdPlace
 from samples import MiB
 
-LEASE = 3
+LEASE = 5
 
 # What one is told whose lease has gone to somebody else: that, or that it was cut off.
 CUT_OFF = {"LeaseLost", "Unreachable"}
@@ -42,7 +42,7 @@ def images(place):
 def frozen(racer):
     """Stop a process for longer than its lease lasts, and its watcher."""
     racer.signal(signal.SIGSTOP)
-    time.sleep(2 * LEASE)
+    time.sleep(1.6 * LEASE)
 
 
 def test_one_that_hung_does_not_touch_what_its_successor_is_making(pair, images, raw, tmp_path):

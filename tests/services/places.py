@@ -52,7 +52,7 @@ class Place:
 
     def options(self, pool, user="admin", **options):
         """What :func:`rbdstore.connect` takes, for a store over a pool."""
-        return {"rbd_pool": pool, "rbd_lease_seconds": 3, **options}
+        return {"rbd_pool": pool, "rbd_lease_seconds": 5, **options}
 
     def store(self, pool, user="admin", **options):
         """Open a store, which is closed with the place."""

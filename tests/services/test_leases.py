@@ -17,8 +17,8 @@ import samples
 from rbdstore import exceptions, threads
 
 MiB = samples.MiB
-LEASE = 3
-BEYOND = 2 * LEASE
+LEASE = 5
+BEYOND = 1.6 * LEASE
 
 # What one is told whose lease has gone to somebody else: that, or that it was cut off.
 CUT_OFF = {"LeaseLost", "Unreachable"}
