@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only the rbd driver promises of an image's data. The rest is in ``test_suite``."""
 
+import pytest
 import scratch
 from scratch import GiB, MiB
+
+from rbdstore import exceptions
 
 
 class TestData:
@@ -18,6 +21,18 @@ class TestData:
             stored = [key for key in raw.objects("volumes") if key.startswith("rbd_data.")]
             # The second of the four lies in it as a whole.
             assert len(stored) == 3
+
+    def test_arguments_that_the_binding_cannot_hand_on(self, pool):
+        with scratch.an_image(pool) as image:
+            for refused in (
+                lambda: pool.create("b", -1),
+                lambda: image.write(-1, b""),
+                lambda: image.discard(-1, 2),
+                lambda: image.resize(-1, allow_shrink=True),
+                lambda: image.set_metadata("key", "\ud800"),
+            ):
+                with pytest.raises(exceptions.InvalidInput):
+                    refused()
 
     def test_discard_of_more_than_librbd_takes_at_once(self, pool):
         with scratch.an_image(pool, size=5 * GiB, data=b"x" * 100) as image:

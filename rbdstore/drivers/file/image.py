@@ -95,6 +95,7 @@ class FileImage(SnapHandle):
             if size < view.size:
                 # First, so that nothing of it comes back when the image grows again.
                 self._zero(view, size, view.size)
+                self.objects.flush()
             with self.data.database.writing() as tx:
                 tx.execute(
                     "UPDATE images SET size = :size, overlap = min(overlap, :size), "

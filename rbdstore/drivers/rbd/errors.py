@@ -140,6 +140,9 @@ def translated(
         yield
     except (rados.Error, rbd.Error) as exc:
         raise translate(exc, spec, missing=missing, user=user, pool=pool) from exc
+    except (OverflowError, UnicodeEncodeError) as exc:
+        # What the bindings cannot hand on to the library below.
+        raise exceptions.InvalidInput(f"an argument is out of range ({exc})", spec=spec) from exc
 
 
 def translate(
