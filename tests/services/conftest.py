@@ -9,7 +9,6 @@ import places
 import pytest
 import samples
 
-
 # It waits for minutes where the machine is slow.
 collect_ignore = [] if os.environ.get("RBDSTORE_SOAK") else ["test_crowd.py"]
 
