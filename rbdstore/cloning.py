@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from rbdstore import claims, exceptions, flattening, lineage, sizes, spec
@@ -31,6 +32,7 @@ class Cloner:
         """Make ``draft`` a clone of a snapshot."""
         if source.pool.cluster.clone_format == 1 and not snap.protected:
             source.protect_snap(snap.name)
+            snap = dataclasses.replace(snap, protected=True)
         draft.clone(source, snap, size)
 
     def clone_volume(self, drafts: Sequence[Draft], source: str, size: int | None) -> None:

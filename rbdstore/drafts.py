@@ -49,7 +49,15 @@ class Draft(claims.Claim):
                 return
         link = lineage.link(parent, snap.name)
         self.note(parents=[link])
-        self.pool.clone(parent.pool, parent.name, snap.name, self.draft)
+        try:
+            self.pool.clone(parent.pool, parent.name, snap.name, self.draft)
+        except exceptions.NotCloneable as error:
+            if not snap.protected:
+                raise
+            # In format 1 a snap loses its protection right before it is removed.
+            raise exceptions.Vanished(
+                f"it was removed while it was cloned to {self.name}", spec=link.spec
+            ) from error
         with self.open() as image:
             made = image.parent()
             if (
