@@ -156,6 +156,13 @@ class ImageStore:
             image.close()
             raise
 
+    def uri(self, image_id: str) -> str:
+        """Where an image of that id is, or would be: ``rbd://<fsid>/<pool>/<image id>/snap``.
+
+        :raises InvalidName:
+        """
+        return self._uri(spec.check_name(image_id))
+
     def get_size(self, uri: str) -> int:
         """How many bytes an image has.
 

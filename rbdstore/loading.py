@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import os
 from collections.abc import Iterable, Mapping
@@ -34,9 +35,8 @@ def load(
     :raises ConfigError: naming section, option and mend
     """
     conf = _configuration(conf)
-    values = opts.read(conf, opts.GROUP, opts.BACKENDS)
-    backends = values["enabled_backends"] or {}
-    section = _choose(backends, values["default_backend"], backend)
+    backends, default = _enabled(conf)
+    section = _choose(backends, default, backend)
     known = conf.list_all_sections()
     # A section may also have been made by whoever registered options and set them.
     if section not in conf and section.lower() not in {name.lower() for name in known}:
@@ -48,6 +48,30 @@ def load(
     found = _find(backends[section], source)
     values = opts.read(conf, section, _options(found, source))
     return _open(found, values, section, source)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Backend:
+    """A backend that a configuration enables.
+
+    :ivar is_default: whether it is the one that :func:`load` takes where none is asked for
+    """
+
+    name: str
+    driver: str
+    is_default: bool
+
+
+def backends(conf: cfg.ConfigOpts | str | os.PathLike[str] | None = None) -> list[Backend]:
+    """The backends that a configuration enables, in its order. None of them is opened.
+
+    :param conf: as for :func:`load`
+    :raises ConfigError: there is none, or the section [rbdstore] is wrong
+    """
+    found, default = _enabled(_configuration(conf))
+    if default or len(found) < 2:
+        default = _choose(found, default, None)
+    return [Backend(name, driver, name == default) for name, driver in found.items()]
 
 
 def connect(driver: str, /, **options: Any) -> Store:
@@ -95,6 +119,12 @@ def _configuration(conf: cfg.ConfigOpts | str | os.PathLike[str] | None) -> cfg.
             "name another file"
         )
     return private
+
+
+def _enabled(conf: cfg.ConfigOpts) -> tuple[Mapping[str, str], str | None]:
+    """The backends, each with its driver, and what is said of the default."""
+    values = opts.read(conf, opts.GROUP, opts.BACKENDS)
+    return values["enabled_backends"] or {}, values["default_backend"]
 
 
 def _choose(backends: Mapping[str, str], default: str | None, wanted: str | None) -> str:

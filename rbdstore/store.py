@@ -31,6 +31,11 @@ class Store(Closing):
         self._volumes: volumes.VolumeStore | None = None
 
     @property
+    def pool_name(self) -> str:
+        """The pool that its images and volumes are in."""
+        return self._settings.pool
+
+    @property
     def images(self) -> images.ImageStore:
         """Whole disks, written once, read and cloned many times: Glance's work."""
         with self._lock:

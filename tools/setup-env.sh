@@ -111,7 +111,7 @@ _make_venv() {
     echo "Making .venv"
     _logged "$_python" -m venv --clear --system-site-packages "${_venv_options[@]}" .venv
     _logged "${_pip[@]}" install --quiet --no-cache-dir --disable-pip-version-check \
-        'bindep>=2.14' 'tox>=4.11' --editable '.[test,examples]'
+        'bindep>=2.14' 'tox>=4.11' --editable '.[test,cli]'
     echo "$want" >"$stamp"
 }
 

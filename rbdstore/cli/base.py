@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from cliff import command
+
+from rbdstore import exceptions
+from rbdstore.cli import usage
+from rbdstore.cli.app import RbdStore
+from rbdstore.store import Store
+
+
+class Command(command.Command):
+    """A verb of a noun."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.allow_abbrev = False
+        usage.in_one_line(parser)
+        return parser
+
+    @property
+    def program(self) -> RbdStore:
+        return cast(RbdStore, self.app)
+
+    def store(self, backend: str | None = None) -> Store:
+        """The backend that the command line names, or another one of its configuration."""
+        return self.program.store(backend)
+
+    def each(self, names: Sequence[str], act: Callable[[str], object]) -> int:
+        """Do the same to several things, whatever becomes of one; return the exit status.
+
+        Every error is said; the first is the one that the trace is of.
+        """
+        failed = 0
+        for name in dict.fromkeys(names):
+            try:
+                act(name)
+            except exceptions.RbdStoreError as error:
+                if len(names) == 1:
+                    raise
+                failed = 1
+                self.app.LOG.error(error, exc_info=self.program.options.debug)
+        return failed
+
+
+def add_yes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="do not ask, where it is more than one")

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C and SIGTERM: what is in flight is taken back, once, to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclasses.dataclass(slots=True)
+class Signals:
+    """Which signal ended the command, if one did."""
+
+    met: signal.Signals | None = None
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[Signals]:
+    """Raise :class:`KeyboardInterrupt` for the first signal; have the ones that follow wait.
+
+    The services take back what was begun when they meet an exception. A second one, raised in the
+    middle of that, would leave things behind.
+    """
+    signals = Signals()
+
+    def meet(number: int, _frame: FrameType | None) -> None:
+        if signals.met is not None:
+            # Not through sys.stderr, which may be in use by what was interrupted.
+            os.write(2, b"rbdstore: taking back what was begun; please wait\n")
+            return
+        signals.met = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        for number, handler in before.items():
+            # What was started with nohup goes on.
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, meet)
+        yield signals
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

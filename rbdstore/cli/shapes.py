@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sizes and names as people write and read them."""
+
+from __future__ import annotations
+
+import argparse
+import decimal
+import re
+from typing import Final
+
+from cliff import columns
+
+from rbdstore import exceptions, sizes, spec
+
+_PREFIXES: Final = "KMGTPE"
+_SIZE: Final = re.compile(rf"(\d+(?:\.\d+)?) ?(?:([{_PREFIXES}])(i?B)?|B)", re.ASCII)
+
+
+def size(text: str) -> int:
+    """Bytes, from a number with a unit: ``20GiB``, ``20G``, ``1.5 TiB``, ``512B``.
+
+    A bare number is refused: it is bytes here, MiB to ``rbd``, and GiB to ``openstack``.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no size: give a number and a unit, such as 20GiB, 512MiB or 4096B"
+        )
+    number, prefix = decimal.Decimal(match[1]), match[2]
+    found = number * 1024 ** (_PREFIXES.index(prefix) + 1 if prefix else 0)
+    if found != int(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of bytes")
+    try:
+        return sizes.check_size(int(found))
+    except exceptions.InvalidSize as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def size_text(number: int) -> str:
+    """The other way round, for people: ``20 GiB``, ``1.5 GiB``, ``100 B``; rounded."""
+    value, unit = decimal.Decimal(number), "B"
+    for prefix in _PREFIXES:
+        if value < 1024:
+            break
+        value, unit = value / 1024, f"{prefix}iB"
+    digits = f"{value:.1f}".removesuffix(".0")
+    return f"{digits} {unit}"
+
+
+def snapshot(text: str) -> tuple[str, str]:
+    """Volume and snapshot, from ``VOLUME@SNAPSHOT``."""
+    volume, at, name = text.partition("@")
+    if not at or not volume or not name:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no snapshot: give VOLUME@SNAPSHOT, as the rbd command does"
+        )
+    return volume, name
+
+
+def option(text: str) -> tuple[str, str]:
+    """Name and value, from ``NAME=VALUE``."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is no option: give NAME=VALUE")
+    return name.strip().replace("-", "_"), value
+
+
+class Size(columns.FormattableColumn[int | None]):
+    """A size: bytes for machines, with a unit for people."""
+
+    def human_readable(self) -> str:
+        return "" if self._value is None else size_text(self._value)
+
+
+class Maybe(columns.FormattableColumn[str | None]):
+    """What may not be there: nothing is shown to people then."""
+
+    def human_readable(self) -> str:
+        return self._value or ""
+
+
+class Lines(columns.FormattableColumn[list[str]]):
+    """A list: as it is for machines, one a line for people."""
+
+    def human_readable(self) -> str:
+        return "\n".join(self._value)
+
+
+def printable(text: str) -> str:
+    """Text that a terminal shows and does not obey: other clients give images any name."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def parent(found: spec.ImageSpec | None) -> Maybe:
+    """A parent as ``rbd`` writes it, or none."""
+    return Maybe(None if found is None else str(found))

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``snapshot``: the states of a volume that one can go back to, or clone."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cliff import lister
+
+from rbdstore.cli import base, shapes, terminal
+
+
+def _snapshot_argument(parser: argparse.ArgumentParser, **how: Any) -> None:
+    parser.add_argument("snapshot", metavar="VOLUME@SNAPSHOT", type=shapes.snapshot, **how)
+
+
+class Create(base.Command):
+    """Snapshot a volume, in use or not."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _snapshot_argument(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        self.store().volumes.create_snapshot(*parsed_args.snapshot)
+
+
+class List(base.Command, lister.Lister):
+    """List the snapshots of a volume, oldest first."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("volume", metavar="VOLUME")
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        found = self.store().volumes.get(parsed_args.volume)
+        return ("name",), [(name,) for name in found.snapshots]
+
+
+class Delete(base.Command):
+    """Delete snapshots. One that is not there is no error."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _snapshot_argument(parser, nargs="+")
+        base.add_yes(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        volumes = self.store().volumes
+        named = {"@".join(pair): pair for pair in parsed_args.snapshot}
+        terminal.confirm("delete", [*named], yes=parsed_args.yes)
+        return self.each([*named], lambda name: volumes.delete_snapshot(*named[name]))
+
+
+class Revert(base.Command):
+    """Make a volume what it was when it was snapshotted. What was written since is lost."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        _snapshot_argument(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        self.store().volumes.revert_to_snapshot(*parsed_args.snapshot)

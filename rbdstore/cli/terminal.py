@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a terminal is for: progress that moves, and questions.
+
+All of it is on stderr, so that stdout holds what was asked for and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from rich import console, progress
+
+from rbdstore import exceptions
+from rbdstore.driver import Progress
+
+
+def stderr() -> console.Console:
+    """For text that holds names: nothing in it is taken for markup."""
+    return console.Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+@contextlib.contextmanager
+def meter(what: str, total: int | None = None) -> Iterator[Progress | None]:
+    """Give a ``progress(done, total)`` that draws bytes, rate and remaining time.
+
+    Where stderr is no terminal there is nothing to draw on: None.
+    """
+    out = stderr()
+    if not out.is_terminal:
+        yield None
+        return
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.DownloadColumn(binary_units=True),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(what, total=total)
+
+        def report(done: int, _all: int) -> None:
+            # Of a body of unknown size, "all" is what there was so far.
+            bar.update(task, completed=done)
+
+        yield report
+
+
+@contextlib.contextmanager
+def steps(what: str) -> Iterator[Progress | None]:
+    """The same for work that is counted in steps of no unit, such as flattening."""
+    out = stderr()
+    if not out.is_terminal:
+        yield None
+        return
+    columns = (
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.TaskProgressColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=out, transient=True) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def confirm(verb: str, things: Sequence[str], *, yes: bool) -> None:
+    """Ask before several things are destroyed by one command.
+
+    :raises InvalidInput: the answer is no, or there is nobody to ask
+    """
+    if yes or len(things) < 2:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise exceptions.InvalidInput(
+            f"{verb} {len(things)} things at once? Nobody is there to ask: add --yes"
+        )
+    out = stderr()
+    out.print(f"{verb} these {len(things)}?")
+    for thing in things:
+        out.print(f"  {thing}")
+    if out.input("yes or no: ").strip().lower() not in ("y", "yes"):
+        raise exceptions.InvalidInput("nothing was done")

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``volume``: disks that are written all the time, cloned, extended and flattened."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cliff import lister, show
+
+from rbdstore.cli import base, image, shapes, terminal
+from rbdstore.volumes import Volume
+
+_COLUMNS = ("name", "size", "parent", "depth", "snapshots")
+
+
+def _row(volume: Volume) -> Sequence[Any]:
+    return (
+        volume.name,
+        shapes.Size(volume.size),
+        shapes.parent(volume.parent),
+        volume.depth,
+        shapes.Lines([*volume.snapshots]),
+    )
+
+
+class _Changing(base.Command, show.ShowOne):
+    """Does something to a volume, and shows what it has become."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("volume", metavar="VOLUME")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        return _COLUMNS, _row(self.change(parsed_args))
+
+    def change(self, parsed_args: argparse.Namespace) -> Volume:
+        raise NotImplementedError
+
+
+class Create(_Changing):
+    """Make an empty volume."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--size", type=shapes.size, required=True, help="such as 20GiB")
+        return parser
+
+    def change(self, parsed_args: argparse.Namespace) -> Volume:
+        return self.store().volumes.create(parsed_args.volume, parsed_args.size)
+
+
+class Clone(base.Command, lister.Lister):
+    """Make volumes from an image, a snapshot or another volume, copy-on-write.
+
+    Of a volume any number of clones can be made at once, all of the same moment.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("volume", metavar="VOLUME", nargs="+", help="the name of a new volume")
+        source = parser.add_mutually_exclusive_group(required=True)
+        source.add_argument(
+            "--image", metavar="IMAGE", help="the id of an image, or its rbd:// location"
+        )
+        source.add_argument(
+            "--snapshot", metavar="VOLUME@SNAPSHOT", type=shapes.snapshot, help="a snapshot"
+        )
+        source.add_argument("--source", metavar="VOLUME", help="a volume, as it is now")
+        parser.add_argument(
+            "--image-backend",
+            metavar="NAME",
+            help="the backend that the image's id is of (default: the one of the volumes)",
+        )
+        parser.add_argument(
+            "--size", type=shapes.size, help="such as 20GiB (default: its source's)"
+        )
+        return parser
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        names, size = parsed_args.volume, parsed_args.size
+        volumes = self.store().volumes
+        if parsed_args.source is not None:
+            made = volumes.create_cloned_volumes(names, parsed_args.source, size)
+        elif parsed_args.snapshot is not None:
+            volume, snapshot = parsed_args.snapshot
+            made = [volumes.create_from_snapshot(name, volume, snapshot, size) for name in names]
+        else:
+            images = self.store(parsed_args.image_backend).images
+            uri = image.location(images, parsed_args.image)
+            made = [volumes.clone(name, uri, size) for name in names]
+        return _COLUMNS, [_row(volume) for volume in made]
+
+
+class Show(base.Command, show.ShowOne):
+    """Show a volume: its parent, its children, its snapshots, and who has it open."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("volume", metavar="VOLUME")
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        return _COLUMNS, _row(self.store().volumes.get(parsed_args.volume))
+
+
+class List(base.Command, lister.Lister):
+    """List the volumes of the backend's pool."""
+
+    def take_action(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
+        return _COLUMNS, [_row(volume) for volume in self.store().volumes.list()]
+
+
+class Extend(_Changing):
+    """Make a volume larger."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("size", metavar="SIZE", type=shapes.size, help="such as 30GiB")
+        return parser
+
+    def change(self, parsed_args: argparse.Namespace) -> Volume:
+        return self.store().volumes.extend(parsed_args.volume, parsed_args.size)
+
+
+class Rename(_Changing):
+    """Give a volume another name."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("new_name", metavar="NEW-NAME")
+        return parser
+
+    def change(self, parsed_args: argparse.Namespace) -> Volume:
+        return self.store().volumes.rename(parsed_args.volume, parsed_args.new_name)
+
+
+class Flatten(_Changing):
+    """Make a volume independent of its parent, while it stays in use."""
+
+    def change(self, parsed_args: argparse.Namespace) -> Volume:
+        name = parsed_args.volume
+        with terminal.steps(f"flatten {name}") as progress:
+            return self.store().volumes.flatten(name, progress=progress)
+
+
+class Delete(base.Command):
+    """Delete volumes. One that is not there is no error."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument("volume", metavar="VOLUME", nargs="+")
+        parser.add_argument(
+            "--wait",
+            metavar="SECONDS",
+            type=float,
+            default=0,
+            help="how long to wait for clients that have it open (default: %(default)s)",
+        )
+        base.add_yes(parser)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> int:
+        volumes = self.store().volumes
+        terminal.confirm("delete", parsed_args.volume, yes=parsed_args.yes)
+        return self.each(
+            parsed_args.volume, lambda name: volumes.delete(name, wait=parsed_args.wait)
+        )
