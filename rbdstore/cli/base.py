@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 from cliff import command
 
@@ -18,11 +18,19 @@ from rbdstore.store import Store
 class Command(command.Command):
     """A verb of a noun."""
 
+    synopsis: ClassVar[str] = ""
+    """Its arguments, in one line; the options that may be left out are not named there."""
+
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
+        parser.usage = f"{prog_name} [OPTION]... {self.synopsis}".rstrip()
         parser.allow_abbrev = False
         usage.in_one_line(parser)
+        self.add_arguments(parser)
         return parser
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add what only this command has."""
 
     @property
     def program(self) -> RbdStore:

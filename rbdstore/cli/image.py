@@ -32,11 +32,16 @@ def location(images: ImageStore, image: str) -> str:
     return image if image.startswith("rbd://") else images.uri(image)
 
 
+def _id(uri: str) -> str:
+    return spec.Location.parse(uri).image
+
+
 class Add(base.Command, show.ShowOne):
     """Store a file, or what standard input gives, as a new image."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "FILE [IMAGE]"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="the file to read; - is standard input")
         parser.add_argument(
             "image", metavar="IMAGE", nargs="?", help="the image's id (default: a new UUID)"
@@ -52,7 +57,6 @@ class Add(base.Command, show.ShowOne):
             metavar="NAME",
             help="the hash to compute besides MD5 (default: %(default)s)",
         )
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         image = parsed_args.image or str(uuid.uuid4())
@@ -82,8 +86,9 @@ class Get(base.Command):
     A file appears under its name once it is whole, with holes where the image has zeros.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "IMAGE -o FILE"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _image_argument(parser)
         parser.add_argument(
             "-o", "--output", metavar="FILE", required=True, help="- is standard output"
@@ -95,7 +100,6 @@ class Get(base.Command):
         parser.add_argument(
             "--force", action="store_true", help="replace a file that is there already"
         )
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         images = self.store().images
@@ -121,17 +125,17 @@ class Get(base.Command):
 class Show(base.Command, show.ShowOne):
     """Show an image, and who was cloned from it."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "IMAGE"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _image_argument(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         images = self.store().images
         uri = location(images, parsed_args.image)
         return (
             ("id", "location", "size"),
-            (parsed_args.image, uri, shapes.Size(images.get_size(uri))),
+            (_id(uri), uri, shapes.Size(images.get_size(uri))),
         )
 
 
@@ -143,16 +147,16 @@ class List(base.Command, lister.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         found: Sequence[StoredImage] = self.store().images.list()
         return ("id", "size", "location"), [
-            (spec.Location.parse(image.uri).image, shapes.Size(image.size), image.uri)
-            for image in found
+            (_id(image.uri), shapes.Size(image.size), image.uri) for image in found
         ]
 
 
 class Delete(base.Command):
     """Delete images."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "IMAGE..."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _image_argument(parser, nargs="+")
         parser.add_argument(
             "--in-use",
@@ -163,7 +167,6 @@ class Delete(base.Command):
             "(default: %(default)s)",
         )
         base.add_yes(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         images = self.store().images

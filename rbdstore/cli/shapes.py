@@ -13,13 +13,14 @@ from cliff import columns
 from rbdstore import exceptions, sizes, spec
 
 _PREFIXES: Final = "KMGTPE"
-_SIZE: Final = re.compile(rf"(\d+(?:\.\d+)?) ?(?:([{_PREFIXES}])(i?B)?|B)", re.ASCII)
+_SIZE: Final = re.compile(rf"(\d+(?:\.\d+)?) ?(?:([{_PREFIXES}])(iB)?|B)", re.ASCII)
 
 
 def size(text: str) -> int:
     """Bytes, from a number with a unit: ``20GiB``, ``20G``, ``1.5 TiB``, ``512B``.
 
-    A bare number is refused: it is bytes here, MiB to ``rbd``, and GiB to ``openstack``.
+    A bare number is refused: it is bytes here, MiB to ``rbd``, and GiB to ``openstack``. So is
+    ``GB``, which is one to some and another to others.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

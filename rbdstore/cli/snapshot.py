@@ -13,16 +13,22 @@ from rbdstore.cli import base, shapes, terminal
 
 
 def _snapshot_argument(parser: argparse.ArgumentParser, **how: Any) -> None:
-    parser.add_argument("snapshot", metavar="VOLUME@SNAPSHOT", type=shapes.snapshot, **how)
+    parser.add_argument(
+        "snapshot",
+        metavar="VOLUME@SNAPSHOT",
+        type=shapes.snapshot,
+        help="names of volume and snapshot",
+        **how,
+    )
 
 
 class Create(base.Command):
     """Snapshot a volume, in use or not."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "VOLUME@SNAPSHOT"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _snapshot_argument(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         self.store().volumes.create_snapshot(*parsed_args.snapshot)
@@ -31,10 +37,10 @@ class Create(base.Command):
 class List(base.Command, lister.Lister):
     """List the snapshots of a volume, oldest first."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("volume", metavar="VOLUME")
-        return parser
+    synopsis = "VOLUME"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("volume", metavar="VOLUME", help="its name")
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -46,11 +52,11 @@ class List(base.Command, lister.Lister):
 class Delete(base.Command):
     """Delete snapshots. One that is not there is no error."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "VOLUME@SNAPSHOT..."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _snapshot_argument(parser, nargs="+")
         base.add_yes(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         volumes = self.store().volumes
@@ -62,10 +68,10 @@ class Delete(base.Command):
 class Revert(base.Command):
     """Make a volume what it was when it was snapshotted. What was written since is lost."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "VOLUME@SNAPSHOT"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _snapshot_argument(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         self.store().volumes.revert_to_snapshot(*parsed_args.snapshot)

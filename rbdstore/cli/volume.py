@@ -28,10 +28,10 @@ def _row(volume: Volume) -> Sequence[Any]:
 class _Changing(base.Command, show.ShowOne):
     """Does something to a volume, and shows what it has become."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("volume", metavar="VOLUME")
-        return parser
+    synopsis = "VOLUME"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("volume", metavar="VOLUME", help="its name")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         return _COLUMNS, _row(self.change(parsed_args))
@@ -43,10 +43,11 @@ class _Changing(base.Command, show.ShowOne):
 class Create(_Changing):
     """Make an empty volume."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "VOLUME --size SIZE"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--size", type=shapes.size, required=True, help="such as 20GiB")
-        return parser
 
     def change(self, parsed_args: argparse.Namespace) -> Volume:
         return self.store().volumes.create(parsed_args.volume, parsed_args.size)
@@ -58,8 +59,9 @@ class Clone(base.Command, lister.Lister):
     Of a volume any number of clones can be made at once, all of the same moment.
     """
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "VOLUME... --image|--snapshot|--source X"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("volume", metavar="VOLUME", nargs="+", help="the name of a new volume")
         source = parser.add_mutually_exclusive_group(required=True)
         source.add_argument(
@@ -77,7 +79,6 @@ class Clone(base.Command, lister.Lister):
         parser.add_argument(
             "--size", type=shapes.size, help="such as 20GiB (default: its source's)"
         )
-        return parser
 
     def take_action(
         self, parsed_args: argparse.Namespace
@@ -99,10 +100,10 @@ class Clone(base.Command, lister.Lister):
 class Show(base.Command, show.ShowOne):
     """Show a volume: its parent, its children, its snapshots, and who has it open."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("volume", metavar="VOLUME")
-        return parser
+    synopsis = "VOLUME"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("volume", metavar="VOLUME", help="its name")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         return _COLUMNS, _row(self.store().volumes.get(parsed_args.volume))
@@ -120,10 +121,11 @@ class List(base.Command, lister.Lister):
 class Extend(_Changing):
     """Make a volume larger."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
+    synopsis = "VOLUME SIZE"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("size", metavar="SIZE", type=shapes.size, help="such as 30GiB")
-        return parser
 
     def change(self, parsed_args: argparse.Namespace) -> Volume:
         return self.store().volumes.extend(parsed_args.volume, parsed_args.size)
@@ -132,10 +134,11 @@ class Extend(_Changing):
 class Rename(_Changing):
     """Give a volume another name."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("new_name", metavar="NEW-NAME")
-        return parser
+    synopsis = "VOLUME NEW-NAME"
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument("new_name", metavar="NEW-NAME", help="the name that it gets")
 
     def change(self, parsed_args: argparse.Namespace) -> Volume:
         return self.store().volumes.rename(parsed_args.volume, parsed_args.new_name)
@@ -153,9 +156,10 @@ class Flatten(_Changing):
 class Delete(base.Command):
     """Delete volumes. One that is not there is no error."""
 
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        parser = super().get_parser(prog_name)
-        parser.add_argument("volume", metavar="VOLUME", nargs="+")
+    synopsis = "VOLUME..."
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("volume", metavar="VOLUME", nargs="+", help="its name")
         parser.add_argument(
             "--wait",
             metavar="SECONDS",
@@ -164,7 +168,6 @@ class Delete(base.Command):
             help="how long to wait for clients that have it open (default: %(default)s)",
         )
         base.add_yes(parser)
-        return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         volumes = self.store().volumes
