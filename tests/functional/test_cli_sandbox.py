@@ -27,6 +27,17 @@ def run(*arguments):
     return ended.out
 
 
+def up():
+    """Start one. Not in this process: it must stand when the command that started it has ended."""
+    return subprocess.run(
+        [commands.PYTHON, "-m", "rbdstore.cli", "sandbox", "up"],
+        env=commands.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
 def status():
     return json.loads(run("sandbox", "status", "-f", "json"))
 
@@ -42,15 +53,7 @@ def gone(path, pid):
 
 def test_up_env_down(state):
     assert status()["state"] == "down"
-    # Not in this process: it must stand when the command that started it has ended.
-    with subprocess.Popen(
-        [commands.PYTHON, "-m", "rbdstore.cli", "sandbox", "up"],
-        env=commands.environment(),
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as up:
-        said, _err = up.communicate()
-    assert (said, up.returncode) == ('It is up. Use it: eval "$(rbdstore sandbox env)"\n', 0)
+    assert up() == 'It is up. Use it: eval "$(rbdstore sandbox env)"\n'
     found = status()
     assert found["state"] == "up"
 
@@ -78,12 +81,12 @@ def test_up_env_down(state):
 
 
 def test_one_whose_process_was_killed_is_down(state):
-    run("sandbox", "up")
+    up()
     found = status()
     os.kill(found["pid"], signal.SIGKILL)
     assert gone(found["folder"], found["pid"])
     assert status()["state"] == "down"
-    run("sandbox", "up")
+    up()
     assert status()["pid"] != found["pid"]
 
 
