@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from rbdstore.testing.differences import pytest_assertrepr_compare  # noqa: F401 (a hook)
+
 FUNCTIONAL = Path(__file__).parent / "functional"
 
 

@@ -182,8 +182,10 @@ DEFECTS = [
 
 
 @pytest.fixture
-def outcome(tmp_path):
+def outcome(tmp_path, monkeypatch):
     """Run tests of the suite, in this process: whether they fail."""
+    # There, too, a test that fails must not take minutes to say why.
+    monkeypatch.setenv("CI", "true")
     ini = tmp_path / "pytest.ini"
     ini.write_text("[pytest]\n")
     options = ("--noconftest", "--import-mode=importlib", "--capture=no", "-c", str(ini))

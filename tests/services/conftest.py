@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tests of the services, on either driver (:mod:`places`), with nothing left after each."""
 
-import os
 import pathlib
 import tempfile
 
 import places
 import pytest
 import samples
-
-# It waits for minutes where the machine is slow.
-collect_ignore = [] if os.environ.get("RBDSTORE_SOAK") else ["test_crowd.py"]
 
 
 def pytest_generate_tests(metafunc):

@@ -13,6 +13,7 @@ import pytest
 from rbdstore import driver, exceptions
 from rbdstore.driver import Cluster, Image, Pool
 from rbdstore.spec import ImageSpec
+from rbdstore.testing import differences
 
 ORDER: Final = 16
 OBJECT: Final = 1 << ORDER
@@ -70,6 +71,11 @@ class Suite:
     def elsewhere(self, connected: Callable[[], Cluster]) -> Pool:
         """The first pool, by a connection of its own, as another host would have it."""
         return connected().open_pool(self.pools[0])
+
+    @pytest.fixture(autouse=True)
+    def _differences_are_told_at_once(self, pytestconfig: pytest.Config) -> None:
+        if not pytestconfig.pluginmanager.is_registered(differences):
+            pytestconfig.pluginmanager.register(differences)
 
     @pytest.fixture(autouse=True)
     def _nothing_is_left(self, pool: Pool, pool2: Pool) -> Iterator[None]:
