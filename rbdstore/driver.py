@@ -28,6 +28,7 @@ A third party's driver is a class with ``OPTIONS``, ``API_VERSION`` and ``open()
 from __future__ import annotations
 
 import abc
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -35,6 +36,7 @@ from oslo_config import cfg
 
 from rbdstore import exceptions
 from rbdstore.closing import Closing
+from rbdstore.completions import Completion, Ended, Postponed
 from rbdstore.shapes import Child, Extent, Parent, PoolStats, Snap, TrashEntry
 from rbdstore.spec import ImageSpec
 
@@ -42,6 +44,7 @@ __all__ = [
     "API_VERSION",
     "Child",
     "Cluster",
+    "Completion",
     "Driver",
     "Extent",
     "Image",
@@ -308,7 +311,8 @@ class Image(Closing):
     def close(self) -> None:
         """Let go of the image. Tells nothing about writes in flight: :meth:`flush` does.
 
-        Closing it again is no error; using it is a ``ClusterError``.
+        What :meth:`aio_read` and :meth:`aio_write` have begun has ended when this returns, well or
+        not. Closing it again is no error; using it is a ``ClusterError``.
         """
 
     # Data
@@ -330,12 +334,40 @@ class Image(Closing):
         """Read; shorter than asked only at the end of the image."""
 
     @abc.abstractmethod
-    def write(self, offset: int, data: bytes) -> None:
-        """Write all of ``data``. Safe only once :meth:`flush` returned.
+    def write(self, offset: int, data: bytes | bytearray) -> None:
+        """Write all of ``data``, which may be changed afterwards.
+
+        Safe only once :meth:`flush` returned.
 
         :raises InvalidSize: it would reach beyond the image's end; nothing is written
         :raises ReadOnly: somebody else has it locked
         """
+
+    def aio_read(self, offset: int, length: int) -> Completion[bytes]:
+        """Begin what :meth:`read` does.
+
+        Any number may be in flight at once. A driver that cannot do that reads when the result is
+        asked for, as here.
+        """
+        return Postponed(functools.partial(self.read, offset, length))
+
+    def aio_write(
+        self, offset: int, data: bytes | bytearray, done: Callable[[], object] | None = None
+    ) -> Completion[None]:
+        """Begin what :meth:`write` does. ``data`` may be changed as soon as this returns.
+
+        Any number may be in flight at once, and end in any order: nothing else may be done to
+        what they write to, nor the image resized or flushed, before they have ended. A driver
+        that cannot do that writes before it returns, as here.
+
+        :param done: called when it has ended, well or not, by any thread, also before this
+            returns: it must neither wait nor raise
+        :raises: what :meth:`write` does, here, without calling ``done``, or by the completion
+        """
+        self.write(offset, data)
+        if done is not None:
+            done()
+        return Ended(None)
 
     @abc.abstractmethod
     def discard(self, offset: int, length: int) -> None:

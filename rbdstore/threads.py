@@ -26,3 +26,4 @@ def _original(name: str) -> types.ModuleType:
 
 
 threading: Any = _original("threading")
+queue: Any = _original("queue")

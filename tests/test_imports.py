@@ -16,7 +16,8 @@ LAYERS = (
     {"opts"},
     {"images", "volumes", "disks", "backups", "gc"},
     None,  # whatever is named in no other layer
-    {"driver", "shapes", "spec", "undo", "settings", "threads", "closing", "sections"},
+    {"driver", "shapes", "spec", "undo", "settings", "threads", "closing", "sections"}
+    | {"completions"},
     {"exceptions"},
 )
 SERVICES = 4
@@ -26,7 +27,9 @@ MIDDLE = LAYERS.index(None)
 # and for whoever wants a cluster to try things on.
 BESIDE = {"drivers", "testing"}
 MAY_TEST = "cli/sandbox.py"
-FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", "sections"}
+FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", "sections"} | {
+    "completions"
+}
 
 ONLY_IN = {
     "rados": ("drivers/rbd/", "testing/"),

@@ -27,10 +27,13 @@ import functools
 import os
 import signal
 import time
+import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from rbdstore import driver, threads
 from rbdstore.spec import ImageSpec
+
+T = typing.TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -279,6 +282,38 @@ class FaultyPool(driver.Pool):
         self._pool.close()
 
 
+class _Begun(driver.Completion[T]):
+    """An operation that was begun, or cut off: then its result is the error, as on a network."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        name: str,
+        begin: Callable[[Callable[[], object] | None], driver.Completion[T]],
+        done: Callable[[], object] | None = None,
+    ) -> None:
+        self._completion: driver.Completion[T] | None = None
+        self._error: BaseException | None = None
+        try:
+            with plan.call(name):
+                self._completion = begin(done)
+        except BaseException as error:
+            self._error = error
+            if self._completion is None and done is not None:
+                done()
+
+    def wait(self) -> None:
+        if self._completion is not None:
+            self._completion.wait()
+
+    def result(self) -> T:
+        self.wait()
+        if self._error is not None:
+            raise self._error
+        # One of the two is there.
+        return typing.cast(driver.Completion[T], self._completion).result()
+
+
 class FaultyImage(driver.Image):
     """An image of a :class:`FaultyPool`."""
 
@@ -312,9 +347,24 @@ class FaultyImage(driver.Image):
         with self._plan.call("Image.read"):
             return self._image.read(offset, length)
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         with self._plan.call("Image.write"):
             self._image.write(offset, data)
+
+    def aio_read(self, offset: int, length: int) -> driver.Completion[bytes]:
+        return _Begun(
+            self._plan, "Image.aio_read", lambda done: self._image.aio_read(offset, length)
+        )
+
+    def aio_write(
+        self, offset: int, data: bytes | bytearray, done: Callable[[], object] | None = None
+    ) -> driver.Completion[None]:
+        return _Begun(
+            self._plan,
+            "Image.aio_write",
+            lambda done: self._image.aio_write(offset, data, done),
+            done,
+        )
 
     def discard(self, offset: int, length: int) -> None:
         with self._plan.call("Image.discard"):

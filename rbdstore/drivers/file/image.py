@@ -43,7 +43,7 @@ class FileImage(SnapHandle):
         with self.used():
             return self.look(stretch)
 
-    def write(self, offset: int, data: bytes) -> None:
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         if self.read_only:
             # Of two mistakes librbd tells of this one.
             self._check_stretch(offset, len(data), self.size())

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import contextlib
 import typing
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import rbd
 
 from rbdstore import driver, exceptions
+from rbdstore.completions import Completion, Ended
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import errors, object_map, objects, options, settling
+from rbdstore.drivers.rbd import errors, flights, object_map, objects, options, settling
 from rbdstore.drivers.rbd.progress import reported
 
 if typing.TYPE_CHECKING:
@@ -50,6 +52,8 @@ class RbdImage(driver.Image):
         self._handle = handle
         self._closed = False
         self._snap_id: int | None = None
+        # Those that are in flight; librbd keeps them until they have ended.
+        self._flights: weakref.WeakSet[flights.Flight[Any]] = weakref.WeakSet()
         connection.hold()
         connection.keep(handle)
         try:
@@ -93,6 +97,8 @@ class RbdImage(driver.Image):
     def _settle(self) -> None:
         """To be called before librbd closes the image, or a parent that it may not need next."""
         if not self._connection.inherited:
+            for flight in list(self._flights):
+                flight.wait()
             settling.settle(self.pool.ioctx_of(self._connection))
 
     def _look_at(self, handle: rbd.Image, snap_id: int | None) -> None:
@@ -119,18 +125,41 @@ class RbdImage(driver.Image):
             length = min(length, handle.size() - offset)
             return bytes(handle.read(offset, length)) if length > 0 else b""
 
-    def write(self, offset: int, data: bytes) -> None:
+    def aio_read(self, offset: int, length: int) -> Completion[bytes]:
+        with self._calls() as handle:
+            length = min(length, handle.size() - offset)
+            if length <= 0:
+                return Ended(b"")
+            flight = flights.Reading(self._calls, self.spec, self._connection.user)
+            flight.begin(handle.aio_read, offset, length)
+            self._flights.add(flight)
+        return flight
+
+    def write(self, offset: int, data: bytes | bytearray) -> None:
         # The binding takes nothing else, and librbd copies the data anyway.
         data = data if isinstance(data, bytes) else bytes(data)
         with self._calls() as handle:
-            # librbd writes what fits before it says that not all did.
-            size = handle.size()
-            if offset + len(data) > size:
-                raise exceptions.InvalidSize(
-                    f"{len(data)} bytes at {offset} reach beyond its end at {size}",
-                    spec=self.spec,
-                )
+            self._check_end(handle, offset + len(data))
             handle.write(data, offset)
+
+    def aio_write(
+        self, offset: int, data: bytes | bytearray, done: Callable[[], object] | None = None
+    ) -> Completion[None]:
+        with self._calls() as handle:
+            self._check_end(handle, offset + len(data))
+            flight = flights.Writing(self._calls, self.spec, self._connection.user, done)
+            # This takes bytearrays, unlike the other, and copies them.
+            flight.begin(handle.aio_write, data, offset)
+            self._flights.add(flight)
+        return flight
+
+    def _check_end(self, handle: rbd.Image, end: int) -> None:
+        # librbd writes what fits before it says that not all did.
+        size = handle.size()
+        if end > size:
+            raise exceptions.InvalidSize(
+                f"bytes up to {end} reach beyond its end at {size}", spec=self.spec
+            )
 
     def discard(self, offset: int, length: int) -> None:
         # Not librbd's discard: that leaves alone what is smaller than 64 KiB.

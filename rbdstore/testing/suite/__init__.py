@@ -24,6 +24,7 @@ pytest.register_assert_rewrite(
     *(
         f"{__name__}.{module}"
         for module in (
+            "aio",
             "base",
             "cluster",
             "data",
@@ -42,6 +43,7 @@ pytest.register_assert_rewrite(
 )
 
 # ruff: noqa: E402
+from rbdstore.testing.suite.aio import AioSuite
 from rbdstore.testing.suite.base import Suite
 from rbdstore.testing.suite.cluster import ClusterSuite
 from rbdstore.testing.suite.data import DataSuite
@@ -57,6 +59,7 @@ from rbdstore.testing.suite.trash import TrashSuite
 from rbdstore.testing.suite.use import UseSuite
 
 __all__ = [
+    "AioSuite",
     "ClusterSuite",
     "DataSuite",
     "DriverSuite",
@@ -81,6 +84,7 @@ class DriverSuite(
     ObjectSuite,
     LeaseSuite,
     DataSuite,
+    AioSuite,
     ExtentSuite,
     SnapSuite,
     LineageSuite,
