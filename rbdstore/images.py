@@ -100,7 +100,13 @@ class ImageStore:
             if draft.adopted:
                 # Stored whole by somebody who could not say so any more. The same data again is
                 # the same image; other data is not.
-                digests = transfer.measure(data, size, hashing_algo)
+                digests = transfer.measure(
+                    data,
+                    size,
+                    hashing_algo,
+                    window=self._settings.transfer_window,
+                    threads=self._settings.transfer_threads,
+                )
                 if dataclasses.asdict(digests) != draft.outcome:
                     raise exceptions.Duplicate(
                         "it was stored with other data", spec=self._pool.spec(image_id)
@@ -110,7 +116,15 @@ class ImageStore:
                 order = self._settings.object_order(CHUNK_SIZE)
                 with draft.create(size or 0, order=order) as image:
                     image.lock()
-                    digests = transfer.fill(image, data, size, hashing_algo, progress)
+                    digests = transfer.fill(
+                        image,
+                        data,
+                        size,
+                        hashing_algo,
+                        progress,
+                        window=self._settings.transfer_window,
+                        threads=self._settings.transfer_threads,
+                    )
                     draft.note(outcome=dataclasses.asdict(digests))
                     image.create_snap(spec.IMAGE_SNAP)
                     image.protect_snap(spec.IMAGE_SNAP)
@@ -151,7 +165,9 @@ class ImageStore:
                     f"offset {offset} is beyond its end at {whole}", spec=image.spec
                 )
             size = min(whole - offset, whole if length is None else length)
-            return reader.Reader(image, snap_id, offset, size)
+            return reader.Reader(
+                image, snap_id, offset, size, window=self._settings.transfer_window
+            )
         except BaseException:
             image.close()
             raise

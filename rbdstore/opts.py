@@ -15,7 +15,7 @@ from oslo_config import cfg, types
 from oslo_utils import units
 
 from rbdstore import exceptions
-from rbdstore.settings import Settings
+from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW, Settings
 
 GROUP: Final = "rbdstore"
 
@@ -145,6 +145,22 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         "A process that is held up for longer than this loses what it was at work on. The same "
         "in all services that use the pool.",
     ),
+    cfg.IntOpt(
+        "rbd_transfer_window",
+        default=TRANSFER_WINDOW // units.Mi,
+        min=1,
+        help="How many MiB of an image are in memory at once while it is uploaded or downloaded, "
+        "waiting to be hashed, written or fetched; about as much as each upload and download at "
+        "the same time takes. More helps where the cluster is far away.",
+    ),
+    cfg.IntOpt(
+        "rbd_transfer_threads",
+        default=TRANSFER_THREADS,
+        min=0,
+        max=2,
+        help="How many threads compute an upload's two hashes beside the one that reads and "
+        "writes. 0: none; that one does it, which is slower, also where there are other uploads.",
+    ),
 )
 """The options that a backend's section has besides its driver's own."""
 
@@ -162,6 +178,8 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         flatten_mode=values["rbd_flatten_mode"],
         concurrent_flatten_operations=values["rbd_concurrent_flatten_operations"],
         lease_seconds=values["rbd_lease_seconds"],
+        transfer_window=values["rbd_transfer_window"] * units.Mi,
+        transfer_threads=values["rbd_transfer_threads"],
     )
 
 

@@ -10,6 +10,7 @@ from typing import Self
 from rbdstore import exceptions, transfer
 from rbdstore.closing import Closing
 from rbdstore.driver import Image
+from rbdstore.settings import TRANSFER_WINDOW
 
 
 class Reader(Closing):
@@ -18,13 +19,21 @@ class Reader(Closing):
     :ivar size: how many bytes it gives in all
     """
 
-    def __init__(self, image: Image, snap_id: int | None, offset: int, size: int) -> None:
+    def __init__(
+        self,
+        image: Image,
+        snap_id: int | None,
+        offset: int,
+        size: int,
+        *,
+        window: int = TRANSFER_WINDOW,
+    ) -> None:
         """Take over ``image``, which is set to the snap ``snap_id`` (None: to none)."""
         self.size = size
         self._image = image
         self._snap_id = snap_id
         self._done = False
-        self._pieces = transfer.drain(image, offset, size)
+        self._pieces = transfer.drain(image, offset, size, window=window)
 
     def __iter__(self) -> Self:
         return self

@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Final, Literal
+
+TRANSFER_WINDOW: Final = 32 * 1024 * 1024
+TRANSFER_THREADS: Final = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -13,6 +16,8 @@ class Settings:
 
     :ivar chunk_size: the size of a new image's objects, a power of two; None: the service's own
     :ivar max_clone_depth: 0 or less makes every ``create_cloned_volume`` a full copy
+    :ivar transfer_window: how much of an image that is read or written is in memory at once
+    :ivar transfer_threads: how many threads hash an image that is written; 0: the caller's does
     :ivar lease_seconds: how long a name stays locked after its holder has died
     """
 
@@ -25,6 +30,8 @@ class Settings:
     flatten_mode: Literal["inline", "task"] = "inline"
     concurrent_flatten_operations: int = 3
     lease_seconds: float = 30.0
+    transfer_window: int = TRANSFER_WINDOW
+    transfer_threads: int = TRANSFER_THREADS
 
     def object_order(self, default_chunk_size: int) -> int:
         """The base-2 logarithm of a new image's object size."""

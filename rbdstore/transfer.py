@@ -1,43 +1,51 @@
 # SPDX-License-Identifier: Apache-2.0
 """Moving bytes: from a body into an image, and from an image to a reader.
 
-One piece at a time, of the size of the image's objects, so that memory does not grow with the
-image. A piece that is all zeros is not written: a new image reads as zeros anyway.
+Reading, hashing and writing go on at once, and so do several reads of an image, in pieces of the
+size of its objects. How many bytes that keeps in memory does not depend on the image, nor on who
+is slow: the body, the cluster or the reader. A piece that is all zeros is not written, and where
+an image has no data nothing is read.
+
+The caller's thread alone reads the body and calls the driver. On any error, an interrupt too, what
+is in flight is waited for, and the error that came first is raised.
 """
 
 from __future__ import annotations
 
-import dataclasses
+import collections
+import functools
 import hashlib
+import itertools
+import types
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Final, Self
 
-from rbdstore import exceptions
-from rbdstore.driver import Image, Progress
+from rbdstore import bodies, exceptions
+from rbdstore.bodies import Body, Buffers, Piece, zeros
+from rbdstore.completions import Completion, Ended
+from rbdstore.driver import Extent, Image, Progress
+from rbdstore.hashing import Digests, Hashes
+from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW
+from rbdstore.window import Window
+
+__all__ = [
+    "Body",
+    "Digests",
+    "check_algorithm",
+    "check_body",
+    "drain",
+    "fill",
+    "measure",
+]
 
 # An image of unknown size grows by doubling, between these steps, and is trimmed once.
-_LEAST_GROWTH = 64 * 1024 * 1024
-_MOST_GROWTH = 16 * 1024 * 1024 * 1024
+_LEAST_GROWTH: Final = 64 * 1024 * 1024
+_MOST_GROWTH: Final = 16 * 1024 * 1024 * 1024
 
-_READ_SIZE = 8 * 1024 * 1024
+_READ_SIZE: Final = 8 * 1024 * 1024
 
-
-class Readable(Protocol):
-    """What a file, a socket's file or a response body is to this library."""
-
-    def read(self, size: int, /) -> bytes: ...
-
-
-Body = Readable | Iterable[bytes] | bytes | bytearray
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Digests:
-    """What was written: how much, its MD5, and a hash of the caller's choice, in hex."""
-
-    size: int
-    checksum: str
-    os_hash_value: str
+# Pieces without data need no room; this many may be known of ahead.
+_MOST_PIECES: Final = 64
 
 
 def check_algorithm(name: object) -> str:
@@ -55,71 +63,241 @@ def check_algorithm(name: object) -> str:
 
 
 def fill(
-    image: Image, body: Body, size: int | None, algorithm: str, progress: Progress | None
+    image: Image,
+    body: Body,
+    size: int | None,
+    algorithm: str,
+    progress: Progress | None,
+    *,
+    window: int = TRANSFER_WINDOW,
+    threads: int = TRANSFER_THREADS,
 ) -> Digests:
     """Write a body into a new image and flush it.
 
     ``size`` is how many bytes the body must have; None: it ends where it ends, and the image,
     which begins empty, is made as large as that.
 
+    :param window: how many bytes may wait to be hashed and written, besides the piece that is read
+    :param threads: how many threads hash; none: the caller's does
     :raises InvalidBody: the body is shorter or longer than ``size``, or does not give bytes
     """
-    hasher = _Hasher(algorithm)
-    zeros = bytes(image.object_size)
     room = image.size()
-    for piece in _exactly(size, _pieces(body, image.object_size)):
-        offset = hasher.size
-        end = offset + len(piece)
-        if end > room:
-            room = end + min(max(room, _LEAST_GROWTH), _MOST_GROWTH)
-            image.resize(room)
-        hasher.update(piece)
-        if piece != (zeros if len(piece) == len(zeros) else zeros[: len(piece)]):
-            image.write(offset, piece)
-        if progress is not None:
-            progress(end, end if size is None else size)
-    if room != hasher.size:
-        image.resize(hasher.size, allow_shrink=True)
-    image.flush()
-    return hasher.digests()
+    object_size = image.object_size
+    done = 0
+    with _Intake(object_size, algorithm, window, threads) as intake:
+        with _Writes(image, intake.window) as writes:
+            for piece in intake.pieces(body, size):
+                end = done + len(piece)
+                if end > room:
+                    writes.finish()
+                    room = end + min(max(room, _LEAST_GROWTH), _MOST_GROWTH)
+                    image.resize(room)
+                if not _is_zeros(piece, object_size):
+                    writes.begin(done, piece)
+                intake.hash(piece)
+                del piece
+                done = end
+                if progress is not None:
+                    progress(end, end if size is None else size)
+            writes.finish()
+        if room != done:
+            image.resize(done, allow_shrink=True)
+        image.flush()
+        return intake.digests()
 
 
-def measure(body: Body, size: int | None, algorithm: str) -> Digests:
+def measure(
+    body: Body,
+    size: int | None,
+    algorithm: str,
+    *,
+    window: int = TRANSFER_WINDOW,
+    threads: int = TRANSFER_THREADS,
+) -> Digests:
     """Read a body to its end and keep nothing but its digests.
 
     :raises InvalidBody: as for :func:`fill`
     """
-    hasher = _Hasher(algorithm)
-    for piece in _exactly(size, _pieces(body, _READ_SIZE)):
-        hasher.update(piece)
-    return hasher.digests()
+    with _Intake(_READ_SIZE, algorithm, window, threads) as intake:
+        for piece in intake.pieces(body, size):
+            intake.hash(piece)
+        return intake.digests()
 
 
-def drain(image: Image, offset: int, length: int) -> Iterator[bytes]:
-    """Read a stretch of an image, in pieces that end where its objects end."""
-    end = offset + length
+def drain(
+    image: Image, offset: int, length: int, *, window: int = TRANSFER_WINDOW
+) -> Iterator[bytes]:
+    """Read a stretch of an image, in pieces that end where its objects end.
+
+    :param window: how many bytes are read ahead of whoever takes the pieces
+    """
+    object_size = image.object_size
+    objects = _objects(image, object_size, offset, offset + length)
+    reads = _Reads(image, window, object_size)
+    try:
+        while reads.look_ahead(objects):
+            yield reads.take()
+    finally:
+        reads.wait()
+
+
+class _Reads:
+    """What is read ahead, in order."""
+
+    def __init__(self, image: Image, window: int, object_size: int) -> None:
+        self._image = image
+        self._window = window
+        self._zeros = zeros(object_size)
+        self._object_size = object_size
+        self._pieces: collections.deque[tuple[int, Completion[bytes]]] = collections.deque()
+        self._taken = 0
+
+    def look_ahead(self, objects: Iterator[tuple[int, int, bool]]) -> bool:
+        """Begin as many reads as there is room for. False: everything has been taken."""
+        while not self._pieces or (
+            self._taken + self._object_size <= self._window and len(self._pieces) < _MOST_PIECES
+        ):
+            found = next(objects, None)
+            if found is None:
+                break
+            self._begin(*found)
+        return bool(self._pieces)
+
+    def _begin(self, start: int, stop: int, has_data: bool) -> None:
+        size = stop - start
+        if has_data:
+            self._pieces.append((size, self._image.aio_read(start, size)))
+            self._taken += size
+        else:
+            whole = size == self._object_size
+            self._pieces.append((0, Ended(self._zeros if whole else self._zeros[:size])))
+
+    def take(self) -> bytes:
+        """Wait for the next piece."""
+        size, completion = self._pieces[0]
+        piece = completion.result()
+        self._pieces.popleft()
+        self._taken -= size
+        return piece
+
+    def wait(self) -> None:
+        """Return when nothing is in flight."""
+        for _size, completion in self._pieces:
+            completion.wait()
+
+
+def _objects(
+    image: Image, object_size: int, offset: int, end: int
+) -> Iterator[tuple[int, int, bool]]:
+    """Each object of a stretch: from where to where, and whether there may be data in it."""
+    extents: Iterator[Extent] = iter([Extent(offset, end - offset, True)])
+    # What a parent has would have to be asked for object by object.
+    if offset < end and image.fast_diff() and image.parent() is None:
+        extents = image.extents(offset, end - offset, whole_object=True)
+    data = (extent for extent in extents if extent.exists)
+    extent = next(data, None)
     while offset < end:
-        piece_end = min(end, (offset // image.object_size + 1) * image.object_size)
-        yield image.read(offset, piece_end - offset)
-        offset = piece_end
+        stop = min(end, (offset // object_size + 1) * object_size)
+        while extent is not None and extent.offset + extent.length <= offset:
+            extent = next(data, None)
+        yield offset, stop, extent is not None and extent.offset < stop
+        offset = stop
 
 
-class _Hasher:
-    def __init__(self, algorithm: str) -> None:
-        self.size = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._chosen = hashlib.new(algorithm, usedforsecurity=False)
+class _Intake:
+    """What every body goes through: it is cut, counted and hashed."""
 
-    def update(self, piece: bytes) -> None:
-        self.size += len(piece)
-        self._md5.update(piece)
-        self._chosen.update(piece)
+    def __init__(self, length: int, algorithm: str, window: int, threads: int) -> None:
+        """Cut pieces of ``length`` bytes."""
+        self.window = Window(window)
+        self._buffers = Buffers(length)
+        self._hashes = Hashes(algorithm, threads, self.window.fail)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        self._hashes.close()
+
+    def pieces(self, body: Body, size: int | None) -> Iterator[Piece]:
+        """:raises InvalidBody: they are not ``size`` bytes in all, or no bytes"""
+        return _exactly(size, bodies.cut(body, self._buffers))
+
+    def hash(self, piece: Piece) -> None:
+        """Take over a piece, which is used again once it has been hashed."""
+        length = len(piece)
+        self.window.take(length)
+        self._hashes.update(piece, functools.partial(self._hashed, piece, length))
+
+    def _hashed(self, piece: Piece, length: int) -> None:
+        self._buffers.give(piece)
+        self.window.give(length)
 
     def digests(self) -> Digests:
-        return Digests(self.size, self._md5.hexdigest(), self._chosen.hexdigest())
+        return self._hashes.digests()
 
 
-def _exactly(size: int | None, pieces: Iterable[bytes]) -> Iterator[bytes]:
+class _Writes:
+    """The writes in flight to an image. When it is left there are none."""
+
+    def __init__(self, image: Image, window: Window) -> None:
+        self._image = image
+        self._window = window
+        self._numbers = itertools.count()
+        self._flying: dict[int, Completion[None]] = {}
+        # The numbers of those that have ended, in that order. Others' threads append to it.
+        self._ended: collections.deque[int] = collections.deque()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: types.TracebackType | None,
+    ) -> None:
+        for completion in self._flying.values():
+            completion.wait()
+
+    def begin(self, offset: int, piece: Piece) -> None:
+        """Begin a write; the piece is free when this returns. Raises what failed before."""
+        length = len(piece)
+        # The driver has a copy of its own.
+        self._window.take(length)
+        self.check()
+        number = next(self._numbers)
+        done = functools.partial(self._done, number, length)
+        self._flying[number] = self._image.aio_write(offset, piece, done)
+
+    def _done(self, number: int, length: int) -> None:
+        self._ended.append(number)
+        self._window.give(length)
+
+    def check(self) -> None:
+        """Raise what the first one that failed has failed with, if one has."""
+        while self._ended:
+            self._flying.pop(self._ended.popleft()).result()
+
+    def finish(self) -> None:
+        """Wait for all of them."""
+        for completion in self._flying.values():
+            completion.wait()
+        self.check()
+
+
+def _is_zeros(piece: Piece, length: int) -> bool:
+    """:param length: that of all pieces but the last"""
+    whole = zeros(length)
+    return piece == (whole if len(piece) == length else whole[: len(piece)])
+
+
+def _exactly(size: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
     """Pass ``pieces`` on, seeing that they are ``size`` bytes in all."""
     done = 0
     for piece in pieces:
@@ -129,45 +307,12 @@ def _exactly(size: int | None, pieces: Iterable[bytes]) -> Iterator[bytes]:
                 f"the data goes on after the {size} bytes that were promised"
             )
         yield piece
+        # It is not to be in memory any more while the next one is waited for.
+        del piece
     if size is not None and done < size:
         raise exceptions.InvalidBody(
             f"the data ends after {done} of the {size} bytes that were promised"
         )
-
-
-def _pieces(body: Body, length: int) -> Iterator[bytes]:
-    """The body in pieces of ``length`` bytes, the last one shorter."""
-    buffer = bytearray()
-    for part in _parts(body, length):
-        if not buffer and len(part) == length:
-            yield bytes(part)
-            continue
-        buffer += part
-        while len(buffer) >= length:
-            yield bytes(buffer[:length])
-            del buffer[:length]
-    if buffer:
-        yield bytes(buffer)
-
-
-def _parts(body: Body, length: int) -> Iterator[bytes | bytearray | memoryview]:
-    if isinstance(body, bytes | bytearray):
-        view = memoryview(body)
-        for start in range(0, len(view), length):
-            yield view[start : start + length]
-        return
-    reader: Any = getattr(body, "read", None)
-    source: Iterable[Any] = iter(lambda: reader(length), b"") if reader is not None else body  # type: ignore[assignment]
-    for part in source:
-        if not isinstance(part, bytes | bytearray | memoryview):
-            raise exceptions.InvalidBody(
-                f"the data comes as {type(part).__name__}, not as bytes; "
-                "a file must be opened in binary mode"
-            )
-        if len(part) == 0 and reader is not None:
-            return
-        # A view may have wider elements, and gaps, and then its length is not that of its bytes.
-        yield part.tobytes() if isinstance(part, memoryview) else part
 
 
 def check_body(body: object) -> None:

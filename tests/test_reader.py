@@ -165,7 +165,7 @@ def test_an_error_comes_out_and_closes_it(store, plan, uri, piece):
     opened = [store.images._open(uri)[0] for _ in range(2)]
     plan.watch()
     assert b"".join(reader_of(opened[0])) == DATA
-    reads = [number for number, call in enumerate(plan.stop(), 1) if call == "Image.read"]
+    reads = [number for number, call in enumerate(plan.stop(), 1) if call == "Image.aio_read"]
     plan.fail(reads[piece], exceptions.Timeout("injected"))
     found = reader_of(opened[1])
     for _ in range(piece):

@@ -307,7 +307,7 @@ def test_an_error_of_the_body_comes_before_its_being_short(pool):
         fill(image, bodies.breaks_off(b"data", error), MiB)
 
 
-@pytest.mark.parametrize("call", ["Image.write", "Image.resize", "Image.flush"])
+@pytest.mark.parametrize("call", ["Image.aio_write", "Image.resize", "Image.flush"])
 @pytest.mark.parametrize("error", [exceptions.NoSpace, exceptions.Timeout, KeyboardInterrupt])
 def test_what_the_cluster_says_comes_out(call, error):
     plan = faults.Plan()
