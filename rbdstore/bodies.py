@@ -14,9 +14,11 @@ import io
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from rbdstore import exceptions
+
+_FAR: Final = 1 << 63
 
 
 class Readable(Protocol):
@@ -172,13 +174,14 @@ class _Stretches:
         return done
 
     def _look(self) -> None:
-        # The end first: what is appended after this look must not be taken for a hole.
-        end = max(self._file.seek(0, os.SEEK_END), self._position)
+        end = self._position
         try:
+            # The end first: what is appended after this look must not be taken for a hole.
+            end = max(end, self._file.seek(0, os.SEEK_END))
             self._start = self._file.seek(self._position, os.SEEK_DATA)
             self._end = self._file.seek(self._start, os.SEEK_HOLE)
         except OSError as error:
             # No data follow, or this file system knows nothing of holes; the rest is just read.
             self._start = end if error.errno == errno.ENXIO else self._position
-            self._end = 1 << 63
+            self._end = _FAR
         self._file.seek(self._position)

@@ -243,7 +243,10 @@ class _Intake:
 
 
 class _Writes:
-    """The writes in flight to an image. When it is left there are none."""
+    """The writes in flight to an image; none once the ``with`` is left, by whatever error.
+
+    If that is none of theirs, but one of them had failed before, theirs is raised instead.
+    """
 
     def __init__(self, image: Image, window: Window) -> None:
         self._image = image
@@ -252,6 +255,7 @@ class _Writes:
         self._flying: dict[int, Completion[None]] = {}
         # The numbers of those that have ended, in that order. Others' threads append to it.
         self._ended: collections.deque[int] = collections.deque()
+        self._failed = False
 
     def __enter__(self) -> Self:
         return self
@@ -262,15 +266,22 @@ class _Writes:
         error: BaseException | None,
         trace: types.TracebackType | None,
     ) -> None:
+        failed = len(self._ended)
         for completion in self._flying.values():
             completion.wait()
+        if isinstance(error, Exception) and not self._failed:
+            # What failed while the body was read did so before the body.
+            self._check(failed)
 
     def begin(self, offset: int, piece: Piece) -> None:
-        """Begin a write; the piece is free when this returns. Raises what failed before."""
+        """Begin a write; the piece is free when this returns.
+
+        :raises: what an earlier one has failed with
+        """
         length = len(piece)
         # The driver has a copy of its own.
         self._window.take(length)
-        self.check()
+        self._check(len(self._ended))
         number = next(self._numbers)
         done = functools.partial(self._done, number, length)
         self._flying[number] = self._image.aio_write(offset, piece, done)
@@ -279,16 +290,21 @@ class _Writes:
         self._ended.append(number)
         self._window.give(length)
 
-    def check(self) -> None:
-        """Raise what the first one that failed has failed with, if one has."""
-        while self._ended:
-            self._flying.pop(self._ended.popleft()).result()
-
     def finish(self) -> None:
         """Wait for all of them."""
         for completion in self._flying.values():
             completion.wait()
-        self.check()
+        self._check(len(self._ended))
+
+    def _check(self, count: int) -> None:
+        """Look how those went that have ended, the first ``count`` of them."""
+        for _ in range(count):
+            completion = self._flying.pop(self._ended.popleft())
+            try:
+                completion.result()
+            except BaseException:
+                self._failed = True
+                raise
 
 
 def _is_zeros(piece: Piece, length: int) -> bool:
