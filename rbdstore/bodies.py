@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bodies: what users give as an image's data, cut into pieces of the size of its objects.
 
-Whatever comes is copied once at most, into buffers that are used again. The holes of a file are
-not read: a piece that is one is :func:`zeros`, and can be told by that.
+Whatever comes is copied once at most, into buffers that are used again, and the holes of files are
+not read.
 """
 
 from __future__ import annotations
 
-import collections
 import errno
 import functools
 import io
@@ -17,6 +16,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final, Protocol
 
 from rbdstore import exceptions
+from rbdstore.window import Piece, Window
 
 _FAR: Final = 1 << 63
 
@@ -28,7 +28,6 @@ class Readable(Protocol):
 
 
 Body = Readable | Iterable[bytes] | bytes | bytearray
-Piece = bytes | bytearray
 
 
 @functools.lru_cache(maxsize=4)
@@ -37,31 +36,14 @@ def zeros(length: int) -> bytes:
     return bytes(length)
 
 
-class Buffers:
-    """Memory for pieces, used again. May be given back by any thread."""
+def cut(body: Body, window: Window) -> Iterator[Piece]:
+    """The body in pieces of ``window.length``, the last one shorter.
 
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self._free: collections.deque[bytearray] = collections.deque(maxlen=1)
-
-    def take(self) -> bytearray:
-        try:
-            return self._free.pop()
-        except IndexError:
-            return bytearray(self.length)
-
-    def give(self, piece: Piece) -> None:
-        """Take back a piece that nobody looks at any more; what is no buffer is left alone."""
-        if isinstance(piece, bytearray) and len(piece) == self.length:
-            self._free.append(piece)
-
-
-def cut(body: Body, buffers: Buffers) -> Iterator[Piece]:
-    """The body in pieces of ``buffers.length``, the last one shorter.
+    Each takes room in the window, which whoever gets it must release.
 
     :raises InvalidBody: it gives something other than bytes
     """
-    return _cut_file(body, buffers) if _is_regular_file(body) else _cut_parts(body, buffers)
+    return _cut_file(body, window) if _is_regular_file(body) else _cut_parts(body, window)
 
 
 def _is_regular_file(body: Any) -> bool:
@@ -70,31 +52,34 @@ def _is_regular_file(body: Any) -> bool:
     return type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
 
 
-def _cut_parts(body: Body, buffers: Buffers) -> Iterator[Piece]:
-    length = buffers.length
-    buffer: bytearray | None = None
+def _cut_parts(body: Body, window: Window) -> Iterator[Piece]:
+    length = window.length
+    buffer = window.reserve()
     filled = 0
     for part in _parts(body, length):
         if not filled and len(part) == length and type(part) is bytes:
             yield part
+            # What is waited for here may be the room that this one has.
             del part
+            buffer = window.reserve()
             continue
-        with memoryview(part) as rest:
-            start = 0
-            while start < len(rest):
+        start = 0
+        with memoryview(part) as source:
+            while start < len(source):
                 if buffer is None:
-                    buffer = buffers.take()
-                stop = min(len(rest), start + length - filled)
+                    buffer = bytearray(length)
+                stop = min(len(source), start + length - filled)
                 # Through a view: a bytearray would copy what it is given once more.
                 with memoryview(buffer) as target:
-                    target[filled : filled + stop - start] = rest[start:stop]
+                    target[filled : filled + stop - start] = source[start:stop]
                 filled += stop - start
                 start = stop
                 if filled == length:
-                    full, buffer, filled = buffer, None, 0
-                    yield full
-                    del full
-    if buffer is not None:
+                    yield buffer
+                    del buffer
+                    buffer = window.reserve()
+                    filled = 0
+    if filled and buffer is not None:
         del buffer[filled:]
         yield buffer
 
@@ -119,31 +104,24 @@ def _parts(body: Body, length: int) -> Iterator[bytes | bytearray | memoryview]:
         del part
 
 
-def _cut_file(file: Any, buffers: Buffers) -> Iterator[Piece]:
-    length = buffers.length
+def _cut_file(file: Any, window: Window) -> Iterator[Piece]:
+    length = window.length
     stretches = _Stretches(file)
-    while True:
+    filled = length
+    while filled == length:
+        buffer = window.reserve()
         if stretches.hole() >= length:
             stretches.skip(length)
             yield zeros(length)
             continue
-        buffer = buffers.take()
-        filled = 0
+        if buffer is None:
+            buffer = bytearray(length)
         with memoryview(buffer) as target:
-            while filled < length:
-                if hole := min(stretches.hole(), length - filled):
-                    target[filled : filled + hole] = memoryview(zeros(length))[:hole]
-                    stretches.skip(hole)
-                    filled += hole
-                elif done := stretches.read(target[filled:]):
-                    filled += done
-                else:
-                    break
+            filled = stretches.fill(target)
         if filled:
             del buffer[filled:]
             yield buffer
-        if filled < length:
-            return
+        del buffer
 
 
 class _Stretches:
@@ -166,8 +144,21 @@ class _Stretches:
         self._position += length
         self._file.seek(self._position)
 
-    def read(self, target: memoryview) -> int:
-        """Read no further than the data reach; 0: at the end of the file."""
+    def fill(self, target: memoryview) -> int:
+        """Read until it is full, or the file is at its end; how much that was."""
+        filled = 0
+        while filled < len(target):
+            if hole := min(self.hole(), len(target) - filled):
+                target[filled : filled + hole] = memoryview(zeros(len(target)))[:hole]
+                self.skip(hole)
+                filled += hole
+            elif done := self._read(target[filled:]):
+                filled += done
+            else:
+                break
+        return filled
+
+    def _read(self, target: memoryview) -> int:
         wanted = min(len(target), self._end - self._position)
         done = int(self._file.readinto(target[:wanted]))
         self._position += done

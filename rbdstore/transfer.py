@@ -21,12 +21,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final, Self
 
 from rbdstore import bodies, exceptions
-from rbdstore.bodies import Body, Buffers, Piece, zeros
+from rbdstore.bodies import Body, zeros
 from rbdstore.completions import Completion, Ended
 from rbdstore.driver import Extent, Image, Progress
 from rbdstore.hashing import Digests, Hashes
 from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW
-from rbdstore.window import Window
+from rbdstore.window import Piece, Window
 
 __all__ = [
     "Body",
@@ -77,7 +77,7 @@ def fill(
     ``size`` is how many bytes the body must have; None: it ends where it ends, and the image,
     which begins empty, is made as large as that.
 
-    :param window: how many bytes may wait to be hashed and written, besides the piece that is read
+    :param window: how many bytes are in memory at once, of those that are read, hashed or written
     :param threads: how many threads hash; none: the caller's does
     :raises InvalidBody: the body is shorter or longer than ``size``, or does not give bytes
     """
@@ -209,8 +209,7 @@ class _Intake:
 
     def __init__(self, length: int, algorithm: str, window: int, threads: int) -> None:
         """Cut pieces of ``length`` bytes."""
-        self.window = Window(window)
-        self._buffers = Buffers(length)
+        self.window = Window(window, length)
         self._hashes = Hashes(algorithm, threads, self.window.fail)
 
     def __enter__(self) -> Self:
@@ -226,17 +225,11 @@ class _Intake:
 
     def pieces(self, body: Body, size: int | None) -> Iterator[Piece]:
         """:raises InvalidBody: they are not ``size`` bytes in all, or no bytes"""
-        return _exactly(size, bodies.cut(body, self._buffers))
+        return _exactly(size, bodies.cut(body, self.window))
 
     def hash(self, piece: Piece) -> None:
-        """Take over a piece, which is used again once it has been hashed."""
-        length = len(piece)
-        self.window.take(length)
-        self._hashes.update(piece, functools.partial(self._hashed, piece, length))
-
-    def _hashed(self, piece: Piece, length: int) -> None:
-        self._buffers.give(piece)
-        self.window.give(length)
+        """Take over a piece, which is released once it has been hashed."""
+        self._hashes.update(piece, functools.partial(self.window.release, [piece]))
 
     def digests(self) -> Digests:
         return self._hashes.digests()
@@ -279,8 +272,8 @@ class _Writes:
         :raises: what an earlier one has failed with
         """
         length = len(piece)
-        # The driver has a copy of its own.
-        self._window.take(length)
+        # The driver makes a copy of its own.
+        self._window.take(length, beside=self._window.length)
         self._check(len(self._ended))
         number = next(self._numbers)
         done = functools.partial(self._done, number, length)

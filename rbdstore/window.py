@@ -1,40 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A window: how many bytes may be in memory at once on their way through a transfer."""
+"""A window: how many bytes of an upload are in memory at once, wherever on their way they are."""
 
 from __future__ import annotations
 
 from rbdstore.threads import threading
 
+Piece = bytes | bytearray
+
 
 class Window:
-    """Bytes are taken by the thread that transfers, and given back by any."""
+    """Room for pieces of a body. It is taken by one thread, and given back by any.
 
-    def __init__(self, size: int) -> None:
+    A piece has its room before it is read. What it is read into is used again.
+    """
+
+    def __init__(self, size: int, length: int) -> None:
+        """Have room for ``size`` bytes, for pieces of ``length`` bytes."""
+        self.length = length
         self._size = size
         self._taken = 0
+        self._waiting = False
+        # A buffer that keeps its room, for as long as nobody else needs it.
+        self._spare: bytearray | None = None
         self._error: BaseException | None = None
         self._changed = threading.Condition(threading.Lock())
 
-    def take(self, length: int) -> None:
-        """Wait until there is room. What is larger than the window has room in an empty one.
+    def reserve(self) -> bytearray | None:
+        """Wait for room for a piece; perhaps there is a buffer in it already.
+
+        :raises: as :meth:`take`
+        """
+        with self._changed:
+            spare, self._spare = self._spare, None
+        if spare is None:
+            self.take(self.length)
+        return spare
+
+    def release(self, piece: list[Piece]) -> None:
+        """Give back the room of a piece, and the memory: the list has the last reference."""
+        with self._changed:
+            found = piece.pop()
+            wanted = self._spare is None and not self._waiting
+            if wanted and isinstance(found, bytearray) and len(found) == self.length:
+                self._spare = found
+            else:
+                del found
+                self._give(self.length)
+
+    def take(self, length: int, *, beside: int = 0) -> None:
+        """Wait for room. There is some when nothing but ``beside`` is taken, however much it is.
 
         :raises: what :meth:`fail` was called with first
         """
         with self._changed:
-            while self._taken and self._taken + length > self._size and self._error is None:
-                self._changed.wait()
+            self._waiting = True
+            try:
+                while self._error is None and beside < self._taken > self._size - length:
+                    if self._spare is None:
+                        self._changed.wait()
+                    else:
+                        self._spare = None
+                        self._taken -= self.length
+            finally:
+                self._waiting = False
             if self._error is not None:
                 raise self._error
             self._taken += length
 
     def give(self, length: int) -> None:
-        """Make room."""
+        """Give room back."""
         with self._changed:
-            self._taken -= length
-            self._changed.notify()
+            self._give(length)
+
+    def _give(self, length: int) -> None:
+        self._taken -= length
+        self._changed.notify()
 
     def fail(self, error: BaseException) -> None:
-        """Let nothing more through."""
+        """Let nothing more in."""
         with self._changed:
             if self._error is None:
                 self._error = error

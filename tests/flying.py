@@ -18,7 +18,6 @@ class Flight(completions.Completion):
     def __init__(self, operation, done):
         self._operation = operation
         self._done = done
-        self._ended = threading.Event()
         self._landed = threading.Event()
         self._outcome = None
         self.error = None
@@ -31,7 +30,8 @@ class Flight(completions.Completion):
             self._outcome = self._operation()
         except Exception as error:
             self.error = error
-        self._ended.set()
+        # With it goes the driver's copy of the data.
+        self._operation = None
         if self._done is not None:
             self._done()
         self._landed.set()

@@ -102,6 +102,8 @@ def test_settings_are_in_bytes_and_seconds():
         "rbd_flatten_mode": "task",
         "rbd_concurrent_flatten_operations": "7",
         "rbd_lease_seconds": "12",
+        "rbd_transfer_window": "64",
+        "rbd_transfer_threads": "1",
     }
     assert opts.settings_from(opts.check(values, opts.COMMON)) == settings.Settings(
         pool="volumes",
@@ -113,6 +115,8 @@ def test_settings_are_in_bytes_and_seconds():
         flatten_mode="task",
         concurrent_flatten_operations=7,
         lease_seconds=12,
+        transfer_window=64 * units.Mi,
+        transfer_threads=1,
     )
 
 
@@ -173,6 +177,8 @@ def test_the_name_of_ours_comes_before_the_other_services(tmp_path):
         ("rbd_flatten_mode", "later", "one of inline, task"),
         ("rbd_concurrent_flatten_operations", "0", "a whole number from 1"),
         ("rbd_lease_seconds", "0", "a whole number from 1"),
+        ("rbd_transfer_window", "0", "a whole number from 1"),
+        ("rbd_transfer_threads", "3", "a whole number from 0 to 2"),
         ("rados_connect_timeout", "soon", "a whole number from -1"),
         ("rbd_clone_format", "3", "one of auto, 1, 2"),
         ("rbd_pool", "$nowhere", "text"),
