@@ -52,7 +52,9 @@ def look(pools: Mapping[Pool, int], *, every_object: bool = False) -> Forest:
     found = survey.Survey(list(pools), every_object=every_object)
     found.look_at_pools()
     found.look_beyond()
-    return grow(found.trees.values(), {survey.home(pool): pools[pool] for pool in reversed(pools)})
+    return grow(
+        found.trees.values(), {survey.home(pool): pools[pool] for pool in reversed(list(pools))}
+    )
 
 
 def grow(found: Iterable[Tree], limits: Mapping[Home, int]) -> Forest:

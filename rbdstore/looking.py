@@ -46,8 +46,8 @@ backup
     left by a backup
 """
 
-Cheap = dict[Parent, bool]
-"""Whether all from a snap upward can tell at little cost what they store."""
+Steps = dict[Parent, tuple[bool, Parent | None]]
+"""Of a snap: whether its image tells at little cost what it stores; and the snap's own parent."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def tree(pool: Pool, name: str, *, max_clone_depth: int = 0, every_object: bool 
     """
     with pool.open(name) as image:
         depth = lineage.depth(image)
-        found = look(image, trashed=False, cheap={}, every_object=every_object)
+        found = look(image, trashed=False, steps={}, every_object=every_object)
     return dataclasses.replace(found, depth=depth, limit=limit(max_clone_depth))
 
 
@@ -138,36 +138,39 @@ def look(
     image: Image,
     *,
     trashed: bool,
-    cheap: Cheap,
+    steps: Steps,
     every_object: bool = False,
     snaps: Container[str] | None = None,
 ) -> Tree:
     """An open image without its depth, which depends on others. It is left set to some snap.
 
     :param image: opened read-only
-    :param cheap: what earlier calls found out
+    :param steps: what earlier calls found out, for one who looks at many images at one time
     :param snaps: the only ones to look at; None: all
     """
-    pool = image.pool
     parent = image.parent()
-    used, shared = _measure(image, parent, cheap, every_object)
-    found = image.snaps()
-    watchers = tuple(image.watchers())
-    return Tree(
-        pool.name,
-        pool.namespace,
+    used, shared = _measure(image, parent, steps, every_object)
+    listed = image.snaps()
+    found = Tree(
+        image.pool.name,
+        image.pool.namespace,
         image.name,
         image.id,
-        kind=_kind(image, trashed, found),
+        kind=_kind(image, trashed, listed),
         trashed=trashed,
         size=image.size(),
         used=used,
         shared=shared,
-        watchers=watchers,
+        watchers=tuple(image.watchers()),
         features=image.features(),
         parent=parent,
-        snaps=tuple(_branches(image, [s for s in found if snaps is None or s.name in snaps])),
     )
+    cheap = image.fast_diff()
+    wanted = [snap for snap in listed if snaps is None or snap.name in snaps]
+    branches = tuple(_branches(image, wanted))
+    for branch in branches:
+        steps[lineage.link(image, branch.name)] = cheap, branch.parent
+    return dataclasses.replace(found, snaps=branches)
 
 
 def _branches(image: Image, snaps: list[Snap]) -> list[Branch]:
@@ -233,7 +236,7 @@ def _snap_kind(snap: Snap) -> SnapKind:
 
 
 def _measure(
-    image: Image, parent: Parent | None, cheap: Cheap, every_object: bool
+    image: Image, parent: Parent | None, steps: Steps, every_object: bool
 ) -> tuple[int | None, int | None]:
     """What the image has of its own, and what by its parent."""
     if not every_object and not image.fast_diff():
@@ -241,7 +244,7 @@ def _measure(
     used = _stored(image, include_parent=False)
     if parent is None:
         return used, 0
-    if not every_object and not _is_cheap(image.pool.cluster, parent, cheap):
+    if not every_object and not _is_cheap(image.pool.cluster, parent, steps):
         return used, None
     return used, max(0, _stored(image, include_parent=True) - used)
 
@@ -251,28 +254,27 @@ def _stored(image: Image, *, include_parent: bool) -> int:
     return sum(extent.length for extent in found if extent.exists)
 
 
-def _is_cheap(cluster: Cluster, link: Parent, known: Cheap) -> bool:
-    line: list[Parent] = []
-    above: Parent | None = link
-    cheap = True
-    while cheap and above is not None and above not in line:
-        if above in known:
-            cheap = known[above]
-            break
-        line.append(above)
-        try:
-            cheap, above = _step(cluster, above)
-        except (exceptions.NotFound, exceptions.PermissionDenied):
-            cheap = False
-    known.update(dict.fromkeys(line, cheap))
-    return cheap
+def _is_cheap(cluster: Cluster, link: Parent | None, steps: Steps) -> bool:
+    passed: list[Parent] = []
+    while link is not None:
+        if link not in steps:
+            steps[link] = _step(cluster, link)
+        cheap, above = steps[link]
+        if not cheap or link in passed:
+            return False
+        passed.append(link)
+        link = above
+    return True
 
 
 def _step(cluster: Cluster, link: Parent) -> tuple[bool, Parent | None]:
-    pool = cluster.open_pool(link.pool, link.namespace)
-    with pool.open(image_id=link.image_id) as image:
-        cheap = image.fast_diff()
-        for snap in image.snaps():
-            if snap.name == link.snap:
-                image.set_snap(snap.id)
-        return cheap, image.parent()
+    try:
+        pool = cluster.open_pool(link.pool, link.namespace)
+        with pool.open(image_id=link.image_id) as image:
+            cheap = image.fast_diff()
+            for snap in image.snaps():
+                if snap.name == link.snap:
+                    image.set_snap(snap.id)
+            return cheap, image.parent()
+    except (exceptions.NotFound, exceptions.PermissionDenied):
+        return False, None

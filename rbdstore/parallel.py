@@ -8,15 +8,18 @@ call of librbd would hold up all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from rbdstore.threads import threading
+
+# More do not make it faster: the time goes to the cluster, and to librbd's own few threads.
+_MOST: Final = 8
 
 T = TypeVar("T")
 V = TypeVar("V")
 
 
-def each(do: Callable[[T], V], things: Iterable[T], *, most: int) -> list[V]:
+def each(do: Callable[[T], V], things: Iterable[T], *, most: int = _MOST) -> list[V]:
     """Call ``do`` with each of the things, in up to ``most`` threads; what it returned, in order.
 
     The first error ends it, and comes out once the calls that had begun have returned.

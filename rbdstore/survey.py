@@ -16,8 +16,6 @@ from rbdstore import exceptions, looking, parallel
 from rbdstore.driver import Child, Parent, Pool
 from rbdstore.looking import Tree
 
-# More do not make it faster: the time goes to the cluster, and to librbd's own few threads.
-_THREADS: Final = 8
 # How often a parent may have gone by the time that it is looked for.
 _LOOKS: Final = 3
 
@@ -76,7 +74,7 @@ class Survey:
         self.trees: dict[Key, Tree] = {}
         self._pools = {home(pool): pool for pool in reversed(pools)}
         self._every_object = every_object
-        self._cheap: looking.Cheap = {}
+        self._steps: looking.Steps = {}
 
     def look_at_pools(self) -> None:
         """Look at all that is in the pools, the trash included."""
@@ -144,7 +142,7 @@ class Survey:
         return found
 
     def _look_at(self, errands: Sequence[_Errand]) -> list[Tree | None]:
-        found = parallel.each(self._look, errands, most=_THREADS)
+        found = parallel.each(self._look, errands)
         for tree in found:
             if tree is not None:
                 self._add(tree)
@@ -178,7 +176,7 @@ class Survey:
             return looking.look(
                 image,
                 trashed=trashed,
-                cheap=self._cheap,
+                steps=self._steps,
                 every_object=self._every_object,
                 snaps=errand.snaps,
             )
