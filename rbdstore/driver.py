@@ -357,14 +357,28 @@ class Image(Closing):
 
     @abc.abstractmethod
     def extents(
-        self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
+        self,
+        offset: int,
+        length: int,
+        *,
+        from_snap: str | None = None,
+        include_parent: bool = True,
+        whole_object: bool = False,
     ) -> Iterator[Extent]:
         """What changed since ``from_snap`` (None: since the image was made), in order.
 
         What lies between the extents is unchanged; they may name more than has changed, but not in
         an object that was not touched. With ``whole_object`` they are of whole objects, where that
-        is cheaper. A parent's data counts as the image's.
+        is cheaper. A parent's data counts as the image's, or, without ``include_parent``, only
+        what the image has of its own; of the changes since a snap that leaves out nothing.
         """
+
+    def fast_diff(self) -> bool:
+        """Whether :meth:`extents` of whole objects cost little, however many there are.
+
+        Of the image alone: what its parents are asked for may still cost much.
+        """
+        return True
 
     @abc.abstractmethod
     def flatten(self, *, progress: Progress | None = None) -> None:

@@ -95,8 +95,12 @@ def parent_without_its_id(parent, self):
     return found and dataclasses.replace(found, image_id="")
 
 
-def extents_since_ever(extents, self, offset, length, *, from_snap=None, whole_object=False):
-    return extents(self, offset, length, whole_object=whole_object)
+def extents_since_ever(extents, self, offset, length, *, from_snap=None, **kwargs):
+    return extents(self, offset, length, **kwargs)
+
+
+def extents_with_the_parents(extents, self, *args, include_parent=True, **kwargs):
+    return extents(self, *args, **kwargs)
 
 
 def extents_without_holes(extents, self, *args, **kwargs):
@@ -177,6 +181,7 @@ DEFECTS = [
     Defect("test_what_changed_since_a_snap", MemoryImage, "extents", extents_since_ever),
     Defect("test_what_changed_since_a_snap", MemoryImage, "extents", extents_without_holes),
     Defect("test_the_parents_data_count", MemoryImage, "extents", extents_of_own_data),
+    Defect("test_what_a_clone_has_of_its_own", MemoryImage, "extents", extents_with_the_parents),
     Defect("test_what_is_not_there_cannot_be_opened", MemoryPool, "spec", lambda *_: None),
 ]
 

@@ -329,12 +329,26 @@ class FaultyImage(driver.Image):
             self._image.resize(size, allow_shrink=allow_shrink)
 
     def extents(
-        self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
+        self,
+        offset: int,
+        length: int,
+        *,
+        from_snap: str | None = None,
+        include_parent: bool = True,
+        whole_object: bool = False,
     ) -> Iterator[driver.Extent]:
         with self._plan.call("Image.extents"):
             yield from self._image.extents(
-                offset, length, from_snap=from_snap, whole_object=whole_object
+                offset,
+                length,
+                from_snap=from_snap,
+                include_parent=include_parent,
+                whole_object=whole_object,
             )
+
+    def fast_diff(self) -> bool:
+        with self._plan.call("Image.fast_diff"):
+            return self._image.fast_diff()
 
     def flatten(self, *, progress: driver.Progress | None = None) -> None:
         with self._plan.call("Image.flatten"):

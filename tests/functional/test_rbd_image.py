@@ -2,7 +2,9 @@
 """What only the rbd driver promises of an image's data. The rest is in ``test_suite``."""
 
 import pytest
+import rbd
 import scratch
+from samples import OLD_FEATURES
 from scratch import GiB, MiB
 
 from rbdstore import exceptions
@@ -51,3 +53,17 @@ class TestData:
             found = list(image.extents(0, 100 * GiB, whole_object=True))
             assert [extent.offset for extent in found] == places
             assert {extent.length for extent in found} == {MiB}
+
+    def test_whether_extents_cost_little(self, connect, raw):
+        """They do not without the feature, nor where librbd does not trust what it says."""
+        with scratch.an_image(connect(rbd_features=OLD_FEATURES).open_pool("volumes")) as image:
+            assert not image.fast_diff()
+        pool = connect().open_pool("volumes")
+        with scratch.an_image(pool) as image:
+            assert image.fast_diff()
+            with raw.open("volumes", "a") as opened:
+                opened.update_features(rbd.RBD_FEATURE_FAST_DIFF, False)
+                opened.update_features(rbd.RBD_FEATURE_FAST_DIFF, True)
+            with pool.open("a") as reader:
+                assert "fast-diff" in reader.features()
+                assert not reader.fast_diff()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Final
 
@@ -110,20 +111,34 @@ class FileImage(SnapHandle):
             )
 
     def extents(
-        self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
+        self,
+        offset: int,
+        length: int,
+        *,
+        from_snap: str | None = None,
+        include_parent: bool = True,
+        whole_object: bool = False,
     ) -> Iterator[driver.Extent]:
         window = self.object_size * _OBJECTS_AT_ONCE
         end = min(offset + length, self.size())
         while offset < end:
             stop = min(end, (offset // window + 1) * window)
-            yield from self._extents(offset, stop, from_snap, whole_object)
+            yield from self._extents(offset, stop, from_snap, include_parent, whole_object)
             offset = stop
 
     def _extents(
-        self, offset: int, end: int, from_snap: str | None, whole_object: bool
+        self,
+        offset: int,
+        end: int,
+        from_snap: str | None,
+        include_parent: bool,
+        whole_object: bool,
     ) -> list[driver.Extent]:
         def both() -> tuple[View, View | None]:
-            return self._view(), None if from_snap is None else self._view_before(from_snap)
+            now = self._view()
+            if from_snap is not None:
+                return now, self._view_before(from_snap)
+            return now if include_parent else dataclasses.replace(now, parent=None), None
 
         def changes(seen: tuple[View, View | None]) -> list[driver.Extent]:
             return list(diff.extents(*seen, offset, end, whole_object=whole_object))

@@ -23,6 +23,8 @@ _MOST_AT_ONCE: Final = 1 << 30
 # As many objects are asked for their extents at once, so that memory is bounded.
 _OBJECTS_AT_ONCE: Final = 4096
 _LISTINGS: Final = 20
+# Then librbd asks for each object, in spite of the feature.
+_INVALID: Final = rbd.RBD_FLAG_OBJECT_MAP_INVALID | rbd.RBD_FLAG_FAST_DIFF_INVALID
 # What the keys of an image's metadata begin with in its header.
 _METADATA: Final = "metadata_"
 
@@ -151,7 +153,13 @@ class RbdImage(driver.Image):
             handle.resize(size, allow_shrink=allow_shrink)
 
     def extents(
-        self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
+        self,
+        offset: int,
+        length: int,
+        *,
+        from_snap: str | None = None,
+        include_parent: bool = True,
+        whole_object: bool = False,
     ) -> Iterator[driver.Extent]:
         window = self.object_size * _OBJECTS_AT_ONCE
         end = min(offset + length, self.size())
@@ -165,11 +173,21 @@ class RbdImage(driver.Image):
 
             with self._calls(from_snap, exceptions.SnapshotNotFound) as handle:
                 handle.diff_iterate(
-                    offset, stop - offset, from_snap, add, whole_object=whole_object
+                    offset,
+                    stop - offset,
+                    from_snap,
+                    add,
+                    include_parent=include_parent,
+                    whole_object=whole_object,
                 )
             # Striped images report by object, which is not by offset.
             yield from sorted(found, key=lambda extent: extent.offset)
             offset = stop
+
+    def fast_diff(self) -> bool:
+        with self._calls() as handle:
+            on = handle.features() & options.FEATURES["fast-diff"]
+            return bool(on) and not handle.flags() & _INVALID
 
     def flatten(self, *, progress: driver.Progress | None = None) -> None:
         with self._calls() as handle, reported(progress) as report:

@@ -53,6 +53,19 @@ def extents(
     return whole
 
 
+def own(pool: Pool, name: str, *, at: int | None = None) -> set[int]:
+    """The objects that an image, or a snap of it, has of its own, and not by its parent."""
+    with pool.open(name) as image:
+        image.set_snap(at)
+        exact, whole = (
+            there(image.extents(0, image.size(), include_parent=False, whole_object=whole_object))
+            for whole_object in (False, True)
+        )
+        everything = there(image.extents(0, image.size(), whole_object=True))
+    assert exact <= whole <= everything
+    return whole
+
+
 def applied(before: bytes, found: Iterable[Extent], after: bytes) -> bytes:
     """What a copy of ``before`` is when the changed parts of ``after`` are copied to it."""
     copy = filled(before, len(after))
@@ -72,6 +85,11 @@ def touched(found: Iterable[Extent]) -> dict[int, bool]:
         for extent in found
         for number in range(extent.offset // OBJECT, -(-(extent.offset + extent.length) // OBJECT))
     }
+
+
+def there(found: Iterable[Extent]) -> set[int]:
+    """The objects that have data in extents."""
+    return {number for number, exists in touched(found).items() if exists}
 
 
 class ExtentSuite(Suite):
@@ -132,6 +150,59 @@ class ExtentSuite(Suite):
         assert set(touched(extents(pool, "child"))) >= {0, 1, 2}
         write(pool, "child", OBJECT + 5, b"own")
         assert set(touched(extents(pool, "child"))) >= {0, 1, 2}
+
+    def test_what_a_clone_has_of_its_own(self, pool: Pool) -> None:
+        make_child(pool)
+        assert own(pool, "child") == set()
+        assert own(pool, "parent") == {0, 1, 2}
+        early = snap(pool, "child", "early")
+        assert own(pool, "child", at=early) == set()
+        write(pool, "child", OBJECT + 5, b"own")
+        write(pool, "child", 3 * OBJECT, b"where the parent has nothing")
+        late = snap(pool, "child", "late")
+        assert own(pool, "child", at=late) == {1, 3}
+        write(pool, "child", 2 * OBJECT, b"since")
+        assert own(pool, "child") == {1, 2, 3}
+        # What is copied up for the image may be copied up for its snaps, too.
+        assert own(pool, "child", at=early) <= {1, 2}
+        assert {1, 3} <= own(pool, "child", at=late) <= {1, 2, 3}
+        with pool.open("child") as image:
+            both = [
+                list(image.extents(0, SIZE, from_snap="late", include_parent=include_parent))
+                for include_parent in (False, True)
+            ]
+        assert both[0] == both[1]
+        assert touched(both[0]) == {2: True}
+
+    def test_what_a_clone_of_a_clone_has_of_its_own(self, pool: Pool) -> None:
+        make_child(pool)
+        write(pool, "child", OBJECT, b"child's")
+        snap(pool, "child", "s")
+        pool.clone(pool, "child", "s", "grandchild")
+        write(pool, "grandchild", 0, b"own")
+        assert own(pool, "child") == {1}
+        assert own(pool, "grandchild") == {0}
+        with pool.open("grandchild") as image:
+            seen = there(image.extents(0, SIZE, whole_object=True))
+        assert seen >= {0, 1, 2}
+
+    def test_what_a_cut_clone_has_of_its_own(self, pool: Pool) -> None:
+        make_child(pool)
+        write(pool, "child", 2 * OBJECT, b"cut off")
+        resize(pool, "child", OBJECT)
+        resize(pool, "child", SIZE)
+        assert own(pool, "child") == set()
+        with pool.open("child") as image:
+            assert there(image.extents(0, SIZE, whole_object=True)) == {0}
+        write(pool, "child", 2 * OBJECT, b"own")
+        assert own(pool, "child") == {2}
+
+    def test_what_a_flattened_clone_has_of_its_own(self, pool: Pool) -> None:
+        make_child(pool)
+        write(pool, "child", OBJECT, b"own")
+        with pool.open("child", read_only=False) as image:
+            image.flatten()
+        assert own(pool, "child") == {0, 1, 2}
 
     def test_what_changed_in_a_clone(self, pool: Pool) -> None:
         make_child(pool)

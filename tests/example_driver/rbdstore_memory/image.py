@@ -126,16 +126,23 @@ class MemoryImage(driver.Image):
                     layer.resize(size)
 
     def extents(
-        self, offset: int, length: int, *, from_snap: str | None = None, whole_object: bool = False
+        self,
+        offset: int,
+        length: int,
+        *,
+        from_snap: str | None = None,
+        include_parent: bool = True,
+        whole_object: bool = False,
     ) -> Iterator[driver.Extent]:
         with self._locked():
             before = None if from_snap is None else self._before(from_snap)
+            own = before is None and not include_parent
             end = min(offset + length, self._layer.size)
             step = self._layer.object_size
             numbers = range(offset // step, -(-end // step))
         for number in numbers:
             with self._locked():
-                changed, exists, reach = self._change(before, number, whole_object)
+                changed, exists, reach = self._change(before, number, own, whole_object)
             start = max(offset, number * step)
             stop = min(end, number * step + reach)
             if changed and start < stop:
@@ -149,9 +156,11 @@ class MemoryImage(driver.Image):
             )
         return found.layer
 
-    def _change(self, before: Layer | None, number: int, whole: bool) -> tuple[bool, bool, int]:
+    def _change(
+        self, before: Layer | None, number: int, own: bool, whole: bool
+    ) -> tuple[bool, bool, int]:
         """Whether an object changed, whether it has data, and how far into it that reaches."""
-        exists = self._layer.has(number)
+        exists = self._layer.has(number) and (not own or number in self._layer.objects)
         content = self._layer.object(number) if exists else b""
         if before is None:
             return exists, exists, self._layer.object_size if whole else len(content)
