@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from rbdstore import exceptions, forest, images, looking, threads, volumes
+from rbdstore import exceptions, forest, images, looking, spec, threads, volumes
 from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
 from rbdstore.forest import Forest
@@ -57,11 +57,11 @@ class Store(Closing):
         """All about one image or volume; its clones by their names only.
 
         :param every_object: find out what is used also where every object has to be asked for it
-        :raises ImageNotFound:
+        :raises ImageNotFound, InvalidName:
         """
         return looking.tree(
             self._open_pool(),
-            name,
+            spec.check_name(name),
             max_clone_depth=self._settings.max_clone_depth,
             every_object=every_object,
         )

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 from cliff import lister, show
 
 from rbdstore import exceptions, spec
-from rbdstore.cli import base, shapes, terminal
+from rbdstore.cli import about, base, shapes, terminal
 from rbdstore.driver import Progress
 from rbdstore.images import ImageStore, StoredImage
 from rbdstore.reader import Reader
@@ -131,12 +131,13 @@ class Show(base.Command, show.ShowOne):
         _image_argument(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        images = self.store().images
-        uri = location(images, parsed_args.image)
-        return (
-            ("id", "location", "size"),
-            (_id(uri), uri, shapes.Size(images.get_size(uri))),
-        )
+        store = self.store()
+        uri = location(store.images, parsed_args.image)
+        size = store.images.get_size(uri)
+        shown = {"id": _id(uri), "location": uri, **about.fields(store.tree(_id(uri)))}
+        # What a location means is the image's snapshot; who has it open may have changed the rest.
+        shown["size"] = shapes.Size(size)
+        return [*shown], [*shown.values()]
 
 
 class List(base.Command, lister.Lister):
