@@ -18,6 +18,7 @@ from rbdstore import (
     exceptions,
     leases,
     lineage,
+    parallel,
     reclaim,
     removal,
     sizes,
@@ -77,13 +78,19 @@ class VolumeStore:
 
     def list(self) -> Sequence[Volume]:
         """All volumes, sorted by name; what is being made or deleted is none."""
-        found = []
         depths: lineage.Depths = {}
-        for name in sorted(self._pool.list_images()):
-            if not spec.is_unfinished_or_deleted(name):
-                with contextlib.suppress(exceptions.NotFound):
-                    found.append(self._look(name, depths))
-        return found
+
+        def look(name: str) -> Volume | None:
+            try:
+                return self._look(name, depths)
+            except exceptions.NotFound:
+                return None
+
+        names = sorted(self._pool.list_images())
+        found = parallel.each(
+            look, (name for name in names if not spec.is_unfinished_or_deleted(name))
+        )
+        return [volume for volume in found if volume is not None]
 
     def stats(self) -> PoolStats:
         """What the pool holds, at a cost that does not grow with the number of volumes."""
