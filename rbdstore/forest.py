@@ -148,12 +148,12 @@ def _depth(link: Parent | None, trees: Mapping[Key, Tree]) -> int | None:
 
     Each step goes to the parent as it was at the snap, as in :func:`rbdstore.lineage.depth`.
     """
-    passed: list[Parent] = []
+    passed: dict[Parent, None] = {}
     while link is not None:
         tree = trees.get(key(link))
         if tree is None or tree.problem or link in passed:
             return None
-        passed.append(link)
+        passed[link] = None
         at_snap = [snap.parent for snap in tree.snaps if snap.name == link.snap]
         link = at_snap[0] if at_snap else tree.parent
     return len(passed)

@@ -255,14 +255,14 @@ def _stored(image: Image, *, include_parent: bool) -> int:
 
 
 def _is_cheap(cluster: Cluster, link: Parent | None, steps: Steps) -> bool:
-    passed: list[Parent] = []
+    passed: set[Parent] = set()
     while link is not None:
         if link not in steps:
             steps[link] = _step(cluster, link)
         cheap, above = steps[link]
         if not cheap or link in passed:
             return False
-        passed.append(link)
+        passed.add(link)
         link = above
     return True
 
