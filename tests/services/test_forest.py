@@ -60,7 +60,7 @@ def test_a_chain(store, deep, grove):
         assert (tree.parent and tree.parent.spec) == volume.parent
         assert tree.is_too_deep == (volume.name == "volume-3")
         assert (tree.kind, tree.limit, tree.watchers) == ("volume", 2, ())
-        assert not (tree.trashed or tree.outside or tree.problem)
+        assert (tree.trashed, tree.outside, tree.problem) == (False, False, None)
     assert found == {}
 
 
