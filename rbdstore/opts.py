@@ -250,6 +250,8 @@ def _plain(opt: cfg.Opt, value: Any) -> Any:
     """Keep the types from taking 2.5 for 2, True for 1, or a list for its text."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if isinstance(value, bytes | bytearray):
+        raise ValueError(f"{exceptions.shown(value)} is not text")
     if isinstance(opt.type, types.String):
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise ValueError(f"{exceptions.shown(value)} is not text")
@@ -259,6 +261,9 @@ def _plain(opt: cfg.Opt, value: Any) -> Any:
 
 
 def _required(section: str, opt: cfg.Opt, value: Any) -> Any:
+    if value is None:
+        # Empty text, for a number, is none.
+        value = opt.default
     if value is None and opt.required:
         raise exceptions.ConfigError(f"{where(section, opt.dest)}: it must be set; {opt.help}")
     for text in value if isinstance(value, list) else [value]:

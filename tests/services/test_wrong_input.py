@@ -182,7 +182,9 @@ class Scene:
 
 
 @pytest.mark.parametrize(
-    ("service", "methods"), [(ImageStore, IMAGES), (VolumeStore, VOLUMES)], ids=lambda it: str(it)
+    ("service", "methods"),
+    [(ImageStore, IMAGES), (VolumeStore, VOLUMES)],
+    ids=["images", "volumes"],
 )
 def test_every_method_is_tried_with_every_argument(service, methods):
     public = {

@@ -148,7 +148,10 @@ NEW_NAMES = NAMES + RESERVED_NAMES
 SNAPSHOTS = NAMES + RESERVED_SNAPSHOTS
 
 LISTS_OF_NAMES = [
-    *(dataclasses.replace(entry, value=["good", entry.value]) for entry in NEW_NAMES),
+    *(
+        dataclasses.replace(entry, id=f"a good one and {entry.id}", value=["good", entry.value])
+        for entry in NEW_NAMES
+    ),
     *table(
         exceptions.InvalidName,
         "was given twice",
