@@ -59,7 +59,7 @@ class Add(base.Command, show.ShowOne):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        image = parsed_args.image or str(uuid.uuid4())
+        image = str(uuid.uuid4()) if parsed_args.image is None else parsed_args.image
         images = self.store().images
         with _reading(parsed_args.file) as (file, length):
             size = length if parsed_args.size is None else parsed_args.size
