@@ -162,7 +162,7 @@ class ImageStore:
 
         :raises InvalidName:
         """
-        return self._uri(spec.check_name(image_id))
+        return self._uri(spec.check_new_name(image_id))
 
     def get_size(self, uri: str) -> int:
         """How many bytes an image has.

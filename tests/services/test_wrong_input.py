@@ -38,7 +38,7 @@ IMAGES = {
         "offset": (0, "size"),
         "length": (None, "size or none"),
     },
-    "uri": {"image_id": ("image-1", "name")},
+    "uri": {"image_id": ("image-1", "new name")},
     "get_size": {"uri": ("<uri>", "location")},
     "exists": {"uri": ("<uri>", "location")},
     "list": {},
