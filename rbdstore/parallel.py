@@ -26,30 +26,37 @@ def each(do: Callable[[T], V], things: Iterable[T], *, most: int = _MOST) -> lis
     """
     waiting = list(enumerate(things))
     waiting.reverse()
+    busy: set[int] = set()
     found: dict[int, V] = {}
     errors: list[BaseException] = []
+    changed = threading.Condition()
 
     def work() -> None:
-        # `list.pop` takes one thing for one thread only.
-        while not errors:
-            try:
+        while True:
+            with changed:
+                if errors or not waiting:
+                    return
                 number, thing = waiting.pop()
-            except IndexError:
-                return
+                busy.add(number)
             try:
                 found[number] = do(thing)
             except BaseException as error:
                 errors.append(error)
+            with changed:
+                busy.remove(number)
+                changed.notify_all()
 
-    workers = [threading.Thread(target=work, daemon=True) for _ in range(min(most, len(waiting)))]
-    for worker in workers:
-        worker.start()
+    # They are not joined: Python 3.11, interrupted in that, takes a thread that runs for ended.
     try:
-        for worker in workers:
-            worker.join()
+        for _ in range(min(most, len(waiting))):
+            threading.Thread(target=work, daemon=True).start()
+        with changed:
+            changed.wait_for(lambda: not busy and (errors or not waiting))
     except BaseException as error:
-        # Ctrl-C: nothing more is begun.
+        # Ctrl-C: nothing more is begun. What was begun uses what the caller is about to close.
         errors.append(error)
+        with changed:
+            changed.wait_for(lambda: not busy)
         raise
     if errors:
         raise errors[0]

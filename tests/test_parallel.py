@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many things at a time: in order, within the bound, and over at the first error."""
 
+import signal
 import threading
+import time
 
 import pytest
 
@@ -61,4 +63,19 @@ def test_what_had_begun_has_ended_when_the_error_comes_out():
 
     with pytest.raises(LookupError):
         parallel.each(turn, range(2), most=2)
+    assert ended == [0]
+
+
+def test_what_had_begun_has_ended_when_an_interrupt_comes_out():
+    """Whoever is interrupted closes what the others still use."""
+    ended = []
+
+    def turn(number):
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        # The signal is met by the main thread, which waits for this one.
+        time.sleep(0.2)
+        ended.append(number)
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel.each(turn, range(1000), most=1)
     assert ended == [0]
