@@ -42,13 +42,19 @@ def test_without_standard_input_no_image_is_added(shell, images):
     assert images.list() == []
 
 
-def test_without_standard_error_nothing_else_takes_its_place(shell, volumes):
-    """What is opened first would else be descriptor 2, and errors be written into it."""
-    arguments = ["volume", "create", "volume-1", "--size", "1MiB", "-v", "-f", "value"]
-    for _ in range(2):
-        assert run(shell, '"$@" <&- 2>&-', *arguments).status in (0, 1)
-    assert volumes.get("volume-1").size == samples.MiB
-    volumes.delete("volume-1")
+def test_what_is_closed_is_not_taken_by_what_is_opened():
+    """Else it is a database, or a connection to Ceph, that errors are written into."""
+    program = (
+        "import os; from rbdstore.cli import streams; streams.repair(); "
+        "print([os.readlink(f'/proc/self/fd/{number}') for number in (0, 2)])"
+    )
+    done = subprocess.run(
+        ["bash", "-c", '"$@" <&- 2>&-', "bash", commands.PYTHON, "-c", program],
+        env=commands.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stdout == "['/dev/null', '/dev/null']\n"
 
 
 def test_without_a_terminal_nobody_is_asked(shell, unchanged):
