@@ -88,3 +88,12 @@ def test_what_is_printed_cannot_command_the_terminal(text):
 def test_what_is_printed_can_be_read():
     assert shapes.printable("größe") == "größe"
     assert shapes.printable("a\nb\x1b[31m") == "a\\nb\\x1b[31m"
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [(shapes.Name, "\x1b[1m"), (shapes.Maybe, "\x1b[1m"), (shapes.Lines, ["\x1b[1m"])],
+)
+def test_names_in_a_table_cannot_command_the_terminal(column, value):
+    assert column(value).human_readable() == "\\x1b[1m"
+    assert column(value).machine_readable() == value

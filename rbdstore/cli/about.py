@@ -28,7 +28,11 @@ class _Snapshots(columns.FormattableColumn[tuple[Branch, ...]]):
             ", ".join(
                 filter(
                     None,
-                    [branch.name, shapes.Size(branch.size).human_readable(), _KINDS[branch.kind]],
+                    [
+                        shapes.printable(branch.name),
+                        shapes.Size(branch.size).human_readable(),
+                        _KINDS[branch.kind],
+                    ],
                 )
             )
             for branch in self._value

@@ -50,12 +50,16 @@ def show(forest: Forest, out: IO[str]) -> None:
     """Write the forest and its summary, in lines as long as they need to be."""
     drawn, widest = _draw(_pools(forest))
     # Rich cuts a tree off at the console's edge.
-    writer = console.Console(
-        file=out, width=widest + 1, markup=False, emoji=False, highlight=False
-    )
+    writer = _Console(file=out, width=widest + 1, markup=False, emoji=False, highlight=False)
     writer.print(drawn)
     for line in summary(forest):
         writer.print(line, soft_wrap=True)
+
+
+class _Console(console.Console):
+    def on_broken_pipe(self) -> None:
+        # Rich's own ends the process, as if it were an error.
+        raise BrokenPipeError
 
 
 def draw(forest: Forest) -> tree.Tree:

@@ -17,7 +17,7 @@ _COLUMNS = ("name", "size", "parent", "depth", "snapshots")
 
 def _row(volume: Volume) -> Sequence[Any]:
     return (
-        volume.name,
+        shapes.Name(volume.name),
         shapes.Size(volume.size),
         shapes.parent(volume.parent),
         volume.depth,
@@ -110,7 +110,7 @@ class Show(base.Command, show.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         name = parsed_args.volume
-        shown = {"name": name, **about.fields(self.store().tree(name))}
+        shown = {"name": shapes.Name(name), **about.fields(self.store().tree(name))}
         return [*shown], [*shown.values()]
 
 
@@ -154,8 +154,9 @@ class Flatten(_Changing):
 
     def change(self, parsed_args: argparse.Namespace) -> Volume:
         name = parsed_args.volume
+        volumes = self.store().volumes
         with terminal.steps(f"flatten {name}") as progress:
-            return self.store().volumes.flatten(name, progress=progress)
+            return volumes.flatten(name, progress=progress)
 
 
 class Delete(base.Command):
