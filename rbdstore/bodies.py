@@ -91,17 +91,30 @@ def _parts(body: Body, length: int) -> Iterator[bytes | bytearray | memoryview]:
     reader: Any = getattr(body, "read", None)
     source: Iterable[Any] = iter(lambda: reader(length), b"") if reader is not None else body  # type: ignore[assignment]
     for part in source:
-        if not isinstance(part, bytes | bytearray | memoryview):
+        piece = _bytes_of(part) if isinstance(part, memoryview) else part
+        if not isinstance(piece, bytes | bytearray | memoryview):
             raise exceptions.InvalidBody(
                 f"the data comes as {type(part).__name__}, not as bytes; "
                 "a file must be opened in binary mode"
             )
-        if len(part) == 0 and reader is not None:
+        if len(piece) == 0 and reader is not None:
             return
-        # A view may have wider elements, and gaps, and then its length is not that of its bytes.
-        yield part.tobytes() if isinstance(part, memoryview) else part
-        # What was passed on must not be kept while the next part is waited for.
         del part
+        yield piece
+        # What was passed on must not be kept while the next part is waited for.
+        del piece
+
+
+def _bytes_of(view: memoryview) -> bytes | memoryview:
+    try:
+        if view.format == "B" and view.ndim == 1 and view.c_contiguous:
+            return view
+        # It has wider elements, or gaps, and then its length is not that of its bytes.
+        return view.tobytes()
+    except ValueError as error:
+        raise exceptions.InvalidBody(
+            f"the data comes as a memoryview without data: {error}"
+        ) from error
 
 
 def _cut_file(file: Any, window: Window) -> Iterator[Piece]:

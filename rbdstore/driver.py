@@ -155,6 +155,7 @@ class Pool(Closing):
     def create(self, name: str, size: int, *, order: int | None = None) -> None:
         """Make an image of zeros, in objects of ``2 ** order`` bytes (None: the driver's default).
 
+        :raises InvalidSize: larger than an image can be
         :raises Duplicate: the name is taken, be it by debris (:meth:`clear_debris`)
         """
 
@@ -385,7 +386,9 @@ class Image(Closing):
 
     @abc.abstractmethod
     def resize(self, size: int, *, allow_shrink: bool = False) -> None:
-        """:raises InvalidSize: smaller than it is, and shrinking was not allowed"""
+        """:raises InvalidSize: smaller than it is, and shrinking was not allowed; or larger than
+        an image can be
+        """
 
     @abc.abstractmethod
     def extents(

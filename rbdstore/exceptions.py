@@ -32,6 +32,7 @@ Each carries the :class:`~rbdstore.spec.ImageSpec` it is about as ``spec``, wher
 
 from __future__ import annotations
 
+import reprlib
 import typing
 from collections.abc import Sequence
 
@@ -168,6 +169,15 @@ class Timeout(ClusterError):
 
 class LeaseLost(ClusterError):
     """This process was held up for so long that its lease on a name ran out."""
+
+
+def shown(value: object) -> str:
+    """A wrong argument for the text of an error: short, and in one line."""
+    try:
+        return " ".join(reprlib.repr(value).split())
+    except ValueError:
+        # Python refuses to write out a number of thousands of digits.
+        return f"a {type(value).__name__} that is too long to be shown"
 
 
 def _some(things: Sequence[object], most: int = 5) -> str:

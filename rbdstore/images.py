@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 from oslo_log import log
 from oslo_utils import timeutils, units
@@ -77,16 +77,17 @@ class ImageStore:
         :param progress: called with the bytes done and in all (None known: those done)
         :raises Duplicate: there is such an image, or somebody is uploading it right now
         :raises InvalidBody: ``data`` has another size, or gives something other than bytes
-        :raises InvalidName, InvalidSize, InvalidInput: an argument is wrong
+        :raises InvalidName, InvalidSize:
+        :raises InvalidInput: an unknown hash, or a ``progress`` that cannot be called
         :raises NoSpace: the pool is full
 
         Nothing is left of an image that could not be stored whole. An error that ``data`` raises
         comes out as it is.
         """
-        spec.check_new_name(image_id)
-        if size is not None:
-            sizes.check_size(size)
-        transfer.check_algorithm(hashing_algo)
+        image_id = spec.check_new_name(image_id)
+        size = sizes.check_size_or_none(size)
+        hashing_algo = transfer.check_algorithm(hashing_algo)
+        transfer.check_progress(progress)
         transfer.check_body(data)
         watch = timeutils.StopWatch()
         watch.start()
@@ -150,13 +151,13 @@ class ImageStore:
         :param offset: where to begin, in bytes
         :param length: how many bytes; None: all that follow; a range may end beyond the image
         :return: an iterator of bytes, of ``.size`` bytes in all
-        :raises ImageNotFound, InvalidLocation, InvalidSize:
+        :raises ImageNotFound, SnapshotNotFound, InvalidLocation:
+        :raises InvalidSize: ``offset`` is beyond the image's end, too
         :raises Vanished: at the end, when the image was deleted while it was read: librbd gives
             zeros for a deleted image, so nothing that was read can be trusted
         """
-        sizes.check_size(offset)
-        if length is not None:
-            sizes.check_size(length)
+        offset = sizes.check_size(offset)
+        length = sizes.check_size_or_none(length)
         image, snap_id = self._open(uri)
         try:
             whole = image.size()
@@ -177,12 +178,12 @@ class ImageStore:
 
         :raises InvalidName:
         """
-        return self._uri(spec.check_name(image_id))
+        return self._uri(spec.check_new_name(image_id))
 
     def get_size(self, uri: str) -> int:
         """How many bytes an image has.
 
-        :raises ImageNotFound, InvalidLocation:
+        :raises ImageNotFound, SnapshotNotFound, InvalidLocation:
         """
         image, _snap_id = self._open(uri)
         with image:
@@ -220,18 +221,20 @@ class ImageStore:
             ``flatten`` them first, which makes each a full copy; or ``defer``: the image goes to
             the trash now, and is removed when the last clone goes
         :raises ImageNotFound, InvalidLocation:
+        :raises InvalidInput: ``in_use`` is none of these
         :raises InUse: clones, snapshots or writers hold it, and the error names them
         :raises PermissionDenied: there may be clones in pools that this user cannot look into
         """
-        if in_use not in ("refuse", "flatten", "defer"):
-            raise exceptions.InvalidInput(f"in_use is refuse, flatten or defer, not {in_use!r}")
+        if in_use not in get_args(InUsePolicy):
+            raise exceptions.InvalidInput(
+                f"in_use is refuse, flatten or defer, not {exceptions.shown(in_use)}"
+            )
         location = self._locate(uri)
         if location.snap not in (None, spec.IMAGE_SNAP):
             raise exceptions.InvalidLocation(
                 f"{uri!r} names the snapshot {location.snap}; an image's is {spec.IMAGE_SNAP}"
             )
         name = location.image
-        spec.check_new_name(name)
         with claims.Claim(
             self._pool, name, ["delete"], self._settings.lease_seconds, effect="remove"
         ) as claim:

@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_log import log
 from stevedore import exception as stevedore_exceptions
 
-from rbdstore import driver, exceptions, opts
+from rbdstore import driver, exceptions, opts, spec
 from rbdstore.store import Store
 
 LOG = log.getLogger(__name__)
@@ -81,6 +81,10 @@ def connect(driver: str, /, **options: Any) -> Store:
     :param options: as in a backend's section, as text or as the types they have
     :raises ConfigError: naming option and mend
     """
+    if not isinstance(driver, str) or not spec.is_plain(driver):
+        raise exceptions.ConfigError(
+            f"a driver is named by text, such as 'rbd', not by {exceptions.shown(driver)}"
+        )
     source = f"driver {driver}"
     found = _find(driver, source)
     return _open(found, opts.check(options, _options(found, source)), "", source)
@@ -105,13 +109,14 @@ def list_opts() -> list[tuple[str | cfg.OptGroup, list[cfg.Opt]]]:
 def _configuration(conf: cfg.ConfigOpts | str | os.PathLike[str] | None) -> cfg.ConfigOpts:
     if isinstance(conf, cfg.ConfigOpts):
         return conf
-    files = None if conf is None else [os.path.abspath(os.fspath(conf))]
+    files = None if conf is None else [_path(conf)]
     private = cfg.ConfigOpts()
     try:
         private([], project="rbdstore", default_config_files=files, default_config_dirs=[])
-    except cfg.Error as error:
+    except (cfg.Error, OSError, UnicodeDecodeError) as error:
+        where = f"{files[0]}: " if files and files[0] not in str(error) else ""
         raise exceptions.ConfigError(
-            f"{error}; name a file in the form that oslo.config reads"
+            f"{where}{error}; name a file in the form that oslo.config reads"
         ) from error
     if files is None and not private.config_file:
         raise exceptions.ConfigError(
@@ -127,6 +132,15 @@ def _enabled(conf: cfg.ConfigOpts) -> tuple[Mapping[str, str], str | None]:
     return values["enabled_backends"] or {}, values["default_backend"]
 
 
+def _path(conf: object) -> str:
+    if not isinstance(conf, str | os.PathLike) or not spec.is_plain(path := os.fsdecode(conf)):
+        raise exceptions.ConfigError(
+            "a configuration is an oslo.config ConfigOpts or the path of a file, not "
+            f"{exceptions.shown(conf)}"
+        )
+    return os.path.abspath(path)
+
+
 def _choose(backends: Mapping[str, str], default: str | None, wanted: str | None) -> str:
     names = ", ".join(backends)
     if not backends:
@@ -135,9 +149,10 @@ def _choose(backends: Mapping[str, str], default: str | None, wanted: str | None
             "options in a section [volumes]"
         )
     if wanted is not None:
-        if wanted not in backends:
+        if not isinstance(wanted, str) or wanted not in backends:
             raise exceptions.ConfigError(
-                f"{_ENABLED}: there is no backend {wanted!r}; ask for one of {names}, or add it"
+                f"{_ENABLED}: there is no backend {exceptions.shown(wanted)}; ask for one of "
+                f"{names}, or add it"
             )
         return wanted
     if default:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from oslo_config import cfg, types
 from oslo_utils import units
 
-from rbdstore import exceptions
+from rbdstore import exceptions, sections, spec
 from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW, Settings
 
 GROUP: Final = "rbdstore"
@@ -141,6 +141,7 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         "rbd_lease_seconds",
         default=30,
         min=1,
+        max=sections.MOST_SECONDS,
         help="How long a name stays locked after the process that was at work on it has died. "
         "A process that is held up for longer than this loses what it was at work on. The same "
         "in all services that use the pool.",
@@ -266,17 +267,26 @@ def _converted(section: str, opt: cfg.Opt, value: Any) -> Any:
 def _plain(opt: cfg.Opt, value: Any) -> Any:
     """Keep the types from taking 2.5 for 2, True for 1, or a list for its text."""
     if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, bool | float):
+        value = os.fspath(value)
+    if isinstance(value, bytes | bytearray):
+        raise ValueError(f"{exceptions.shown(value)} is not text")
+    if isinstance(opt.type, types.String):
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise ValueError(f"{exceptions.shown(value)} is not text")
+    elif isinstance(value, bool | float):
         return str(value)
-    if isinstance(opt.type, types.String) and not isinstance(value, str | int):
-        raise ValueError(f"{value!r} is not text")
     return value
 
 
 def _required(section: str, opt: cfg.Opt, value: Any) -> Any:
+    if value is None:
+        # Empty text, for a number, is none.
+        value = opt.default
     if value is None and opt.required:
         raise exceptions.ConfigError(f"{where(section, opt.dest)}: it must be set; {opt.help}")
+    for text in value if isinstance(value, list) else [value]:
+        if isinstance(text, str) and not spec.is_plain(text):
+            raise _wrong(section, opt, f"{exceptions.shown(text)} contains control characters")
     return value
 
 

@@ -7,13 +7,33 @@ follows, now or when the last clone goes, is :func:`rbdstore.reclaim.purge`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rbdstore import claims, exceptions, lineage, records, spec
 from rbdstore.driver import Image
 
 _POLL_SECONDS = 0.25
+
+
+def check_wait(wait: Any) -> float:
+    """Return ``wait`` as seconds.
+
+    :raises InvalidInput: it is no number, or one that no clock comes to
+    """
+    try:
+        if isinstance(wait, bool | str | bytes | bytearray):
+            raise TypeError
+        seconds = float(wait)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise exceptions.InvalidInput(
+            f"wait is a number of seconds, 0 or more, not {exceptions.shown(wait)}"
+        )
+    return seconds
 
 
 def check_unwatched(image: Image, wait: float) -> None:

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from oslo_config import cfg
 
 from rbdstore import exceptions
+
+# Eleven days: more makes no difference, and clocks have a limit.
+MOST_SECONDS: Final = 1_000_000
 
 
 def error(section: str, option: str, text: str) -> exceptions.ConfigError:

@@ -22,6 +22,7 @@ import re
 import unicodedata
 import urllib.parse
 import uuid
+from collections.abc import Iterable
 from typing import Final, Self
 
 from rbdstore import exceptions
@@ -73,28 +74,30 @@ class Location:
     def parse(cls, uri: object) -> Self:
         """Read a location.
 
-        :raises InvalidLocation: for any other scheme or shape
+        :raises InvalidLocation: any other scheme or shape, or one of its parts is no name
         """
         if not isinstance(uri, str):
             raise exceptions.InvalidLocation(f"a location is text, not {type(uri).__name__}")
+        uri = str.__str__(uri)
         if not uri.startswith("rbd://"):
-            raise exceptions.InvalidLocation(f"{uri!r} is not an rbd:// location")
+            raise exceptions.InvalidLocation(f"{_shown(uri)} is not an rbd:// location")
         try:
             parts = [
                 urllib.parse.unquote(part, errors="strict")
                 for part in uri.removeprefix("rbd://").split("/")
             ]
         except UnicodeDecodeError:
-            raise exceptions.InvalidLocation(f"{uri!r} is not UTF-8 when unquoted") from None
+            raise exceptions.InvalidLocation(f"{_shown(uri)} is not UTF-8 unquoted") from None
         if len(parts) not in (1, 4):
             raise exceptions.InvalidLocation(
-                f"{uri!r} has {len(parts)} parts; rbd://<fsid>/<pool>/<image>/<snapshot> has four"
+                f"{_shown(uri)} has {len(parts)} parts; "
+                "rbd://<fsid>/<pool>/<image>/<snapshot> has four"
             )
         try:
-            for part in parts:
-                check_name(part)
+            for part, check in zip(parts, _CHECKS[len(parts)], strict=True):
+                check(part)
         except exceptions.InvalidName as error:
-            raise exceptions.InvalidLocation(f"{uri!r}: {error}") from None
+            raise exceptions.InvalidLocation(f"{_shown(uri)}: {error}") from None
         if len(parts) == 1:
             return cls(parts[0])
         fsid, pool, image, snap = parts
@@ -109,12 +112,18 @@ class Location:
 
 
 def check_name(name: object) -> str:
-    """See that ``name`` can be addressed by librbd and by the ``rbd`` command.
+    """Return ``name`` as plain text that librbd and the ``rbd`` command can address.
 
     :raises InvalidName: otherwise
     """
     if not isinstance(name, str):
         raise exceptions.InvalidName(f"a name is text, not {type(name).__name__}")
+    # A subclass, such as an enumeration's, may be another text where it is formatted.
+    name = str.__str__(name)
+    if len(name) > MAX_NAME_BYTES:
+        raise exceptions.InvalidName(
+            f"{name[:40]!r}... is {len(name)} characters long; the limit is {MAX_NAME_BYTES} bytes"
+        )
     if not name.strip():
         raise exceptions.InvalidName("a name cannot be empty or blank")
     if name in (".", ".."):
@@ -125,8 +134,7 @@ def check_name(name: object) -> str:
         raise exceptions.InvalidName(
             f"{name!r} contains '/' or '@', which separate pool, image and snapshot"
         )
-    # Cc: control characters, Cs: lone surrogates, Zl and Zp: line and paragraph separators.
-    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in name):
+    if not is_plain(name):
         raise exceptions.InvalidName(f"{name!r} contains control characters")
     if len(name.encode()) > MAX_NAME_BYTES:
         raise exceptions.InvalidName(
@@ -135,8 +143,14 @@ def check_name(name: object) -> str:
     return name
 
 
+def is_plain(text: str) -> bool:
+    """Whether ``text`` is of one line, without control characters, and can be encoded."""
+    # Cc: control characters, Cs: lone surrogates, Zl and Zp: line and paragraph separators.
+    return all(unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") for char in text)
+
+
 def check_new_name(name: object) -> str:
-    """See that a caller may create, rename to, or delete something called ``name``.
+    """Return ``name`` if a caller may make, change or delete something of that name.
 
     :raises InvalidName: also for names that mean something to this library or to Cinder
     """
@@ -149,8 +163,23 @@ def check_new_name(name: object) -> str:
     return checked
 
 
+def check_new_names(names: Iterable[object]) -> list[str]:
+    """Return ``names`` as a list, each checked by :func:`check_new_name`.
+
+    :raises InvalidName: also for one given twice, and for one name that is in no list
+    """
+    if isinstance(names, str | bytes | bytearray):
+        raise exceptions.InvalidName(f"{exceptions.shown(names)} is one name, not a list of names")
+    if not isinstance(names, Iterable):
+        raise exceptions.InvalidName(f"a list of names is wanted, not {type(names).__name__}")
+    checked = [check_new_name(name) for name in names]
+    if len(set(checked)) != len(checked):
+        raise exceptions.InvalidName(f"a name was given twice: {exceptions.shown(checked)}")
+    return checked
+
+
 def check_snapshot_name(name: object) -> str:
-    """See that a caller may create or delete a snapshot called ``name``.
+    """Return ``name`` if a caller may make, use or delete a snapshot of that name.
 
     :raises InvalidName: also for the names of snapshots that carry clones
     """
@@ -161,6 +190,17 @@ def check_snapshot_name(name: object) -> str:
             f"{CLONE_SNAP_SUFFIX} carry clones and go with the last of them"
         )
     return checked
+
+
+# Of a location's parts.
+_CHECKS: Final = {
+    1: (check_new_name,),
+    4: (check_name, check_name, check_new_name, check_snapshot_name),
+}
+
+
+def _shown(uri: str) -> str:
+    return repr(uri) if len(uri) <= 300 else f"{uri[:300]!r}..."
 
 
 def draft_name(name: str) -> str:

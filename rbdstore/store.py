@@ -6,9 +6,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from rbdstore import exceptions, images, threads, volumes
+from rbdstore import exceptions, forest, images, looking, spec, threads, volumes
 from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
+from rbdstore.forest import Forest
+from rbdstore.looking import Tree
 from rbdstore.settings import Settings
 
 T = TypeVar("T")
@@ -51,12 +53,42 @@ class Store(Closing):
                 self._volumes = self._service(volumes.VolumeStore)
             return self._volumes
 
+    def tree(self, name: str, *, every_object: bool = False) -> Tree:
+        """All about one image or volume; its clones by their names only.
+
+        :param every_object: find out what is used also where every object has to be asked for it
+        :raises ImageNotFound, InvalidName:
+        """
+        return looking.tree(
+            self._open_pool(),
+            spec.check_name(name),
+            max_clone_depth=self._settings.max_clone_depth,
+            every_object=every_object,
+        )
+
+    def forest(self, *others: Store, every_object: bool = False) -> Forest:
+        """All images of the pool, and of the pools of other stores, below what they are clones of.
+
+        :param others: stores of the same cluster
+        :param every_object: find out what is used also where every object has to be asked for it
+        :raises InvalidInput: the stores are of several clusters
+        """
+        pools = {store._open_pool(): store._settings for store in (self, *others)}
+        return forest.look(
+            {pool: settings.max_clone_depth for pool, settings in pools.items()},
+            every_object=every_object,
+        )
+
     def _service(self, kind: Callable[[Pool, Settings], T]) -> T:
-        if self._closed:
-            raise exceptions.RbdStoreError("this store is closed")
-        if self._pool is None:
-            self._pool = self._cluster.open_pool(self._settings.pool, self._settings.namespace)
-        return kind(self._pool, self._settings)
+        return kind(self._open_pool(), self._settings)
+
+    def _open_pool(self) -> Pool:
+        with self._lock:
+            if self._closed:
+                raise exceptions.RbdStoreError("this store is closed")
+            if self._pool is None:
+                self._pool = self._cluster.open_pool(self._settings.pool, self._settings.namespace)
+            return self._pool
 
     def close(self) -> None:
         """Let go of the pool and the cluster. Once closed it stays closed."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import collections
 import functools
 import hashlib
+import io
 import itertools
 import types
 from collections.abc import Iterable, Iterator
@@ -33,6 +34,7 @@ __all__ = [
     "Digests",
     "check_algorithm",
     "check_body",
+    "check_progress",
     "drain",
     "fill",
     "measure",
@@ -56,10 +58,19 @@ def check_algorithm(name: object) -> str:
     except (TypeError, ValueError):
         # TypeError is what OpenSSL has for text that it cannot take as a name.
         raise exceptions.InvalidInput(
-            f"hashing_algo: {name!r} is no hash algorithm; there are "
+            f"hashing_algo: {exceptions.shown(name)} is no hash algorithm; there are "
             + ", ".join(sorted(hashlib.algorithms_guaranteed))
         ) from None
-    return name
+    return str.__str__(name)
+
+
+def check_progress(progress: object) -> None:
+    """:raises InvalidInput: it cannot be called"""
+    if progress is not None and not callable(progress):
+        raise exceptions.InvalidInput(
+            f"progress is called as progress(done, total), which a {type(progress).__name__} "
+            "cannot be"
+        )
 
 
 def fill(
@@ -326,12 +337,32 @@ def _exactly(size: int | None, pieces: Iterable[Piece]) -> Iterator[Piece]:
 
 def check_body(body: object) -> None:
     """:raises InvalidBody: nothing can be read from it"""
-    if isinstance(body, str) or not (
-        isinstance(body, bytes | bytearray) or hasattr(body, "read") or hasattr(body, "__iter__")
-    ):
-        raise exceptions.InvalidBody(
-            f"the data must be a binary file, bytes, or an iterable of bytes, "
-            f"not {type(body).__name__}"
-        )
-    if getattr(body, "closed", False) is True:
+    if _is_closed(body):
         raise exceptions.InvalidBody("the data is a file that has been closed")
+    if isinstance(body, io.TextIOBase):
+        raise exceptions.InvalidBody("the data is a file in text mode; open it in binary mode")
+    if isinstance(body, io.IOBase) and not body.readable():
+        raise exceptions.InvalidBody("the data is a file that was not opened for reading")
+    if not _can_be_read(body):
+        raise exceptions.InvalidBody(
+            "the data must be a binary file, bytes, or an iterable of bytes, "
+            f"not {exceptions.shown(body) if isinstance(body, type) else type(body).__name__}"
+        )
+
+
+def _is_closed(body: object) -> bool:
+    try:
+        return getattr(body, "closed", False) is True
+    except ValueError:
+        # What it was opened on has been detached.
+        return True
+
+
+def _can_be_read(body: object) -> bool:
+    if isinstance(body, bytes | bytearray):
+        return True
+    if isinstance(body, str | memoryview | type):
+        return False
+    if hasattr(body, "read"):
+        return callable(body.read)
+    return callable(getattr(type(body), "__iter__", None))

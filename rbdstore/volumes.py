@@ -18,10 +18,12 @@ from rbdstore import (
     exceptions,
     leases,
     lineage,
+    parallel,
     reclaim,
     removal,
     sizes,
     spec,
+    transfer,
 )
 from rbdstore.driver import Image, Parent, Pool, PoolStats, Progress, Snap, find_snap
 from rbdstore.settings import Settings
@@ -60,9 +62,8 @@ class VolumeStore:
     # Looking
 
     def get(self, name: str) -> Volume:
-        """:raises ImageNotFound:"""
-        spec.check_name(name)
-        return self._look(name, {})
+        """:raises ImageNotFound, InvalidName:"""
+        return self._look(spec.check_name(name), {})
 
     def _look(self, name: str, depths: lineage.Depths) -> Volume:
         with self._pool.open(name) as image:
@@ -77,13 +78,19 @@ class VolumeStore:
 
     def list(self) -> Sequence[Volume]:
         """All volumes, sorted by name; what is being made or deleted is none."""
-        found = []
         depths: lineage.Depths = {}
-        for name in sorted(self._pool.list_images()):
-            if not spec.is_unfinished_or_deleted(name):
-                with contextlib.suppress(exceptions.NotFound):
-                    found.append(self._look(name, depths))
-        return found
+
+        def look(name: str) -> Volume | None:
+            try:
+                return self._look(name, depths)
+            except exceptions.NotFound:
+                return None
+
+        names = sorted(self._pool.list_images())
+        found = parallel.each(
+            look, (name for name in names if not spec.is_unfinished_or_deleted(name))
+        )
+        return [volume for volume in found if volume is not None]
 
     def stats(self) -> PoolStats:
         """What the pool holds, at a cost that does not grow with the number of volumes."""
@@ -95,8 +102,11 @@ class VolumeStore:
         """Make an empty volume of ``size`` bytes.
 
         :raises Duplicate: the name is taken
+        :raises InvalidName:
+        :raises InvalidSize: also one that the cluster cannot hold
         """
-        sizes.check_size(size)
+        name = spec.check_new_name(name)
+        size = sizes.check_size(size)
         order = self._settings.object_order(CHUNK_SIZE)
         with self._claim(name, ["create", size], "make") as claim:
             if not claim.adopted:
@@ -118,10 +128,11 @@ class VolumeStore:
     def extend(self, name: str, size: int) -> Volume:
         """Make a volume larger.
 
-        :raises InvalidSize: it is larger than that already
+        :raises InvalidSize: it is larger than that already, or the cluster cannot hold that
+        :raises ImageNotFound, InvalidName:
         """
-        spec.check_name(name)
-        sizes.check_size(size)
+        name = spec.check_new_name(name)
+        size = sizes.check_size(size)
         with self._pool.open(name, read_only=False) as image:
             image.resize(size)
         LOG.info("extended %s to %d bytes", self._pool.spec(name), size)
@@ -131,9 +142,10 @@ class VolumeStore:
         """Give a volume another name.
 
         :raises Duplicate: ``new_name`` is taken
+        :raises ImageNotFound, InvalidName:
         """
-        spec.check_new_name(name)
-        spec.check_new_name(new_name)
+        name = spec.check_new_name(name)
+        new_name = spec.check_new_name(new_name)
         request = ["rename", name, new_name]
         effects: dict[str, claims.Effect] = {name: "give_up", new_name: "make"}
         with contextlib.ExitStack() as stack:
@@ -164,9 +176,13 @@ class VolumeStore:
 
         :param wait: how many seconds to wait for clients that have it open for writing; one that
             crashed looks alive for some 30 s
+        :raises InvalidName:
+        :raises InvalidInput: ``wait`` is negative, infinite or no number
         :raises InUse: it has snapshots, or is open for writing; the error names them
         :raises PermissionDenied: there may be clones in pools that this user cannot look into
         """
+        name = spec.check_new_name(name)
+        wait = removal.check_wait(wait)
         with self._claim(name, ["delete"], "remove") as claim:
             try:
                 with self._pool.open(name) as image:
@@ -188,7 +204,12 @@ class VolumeStore:
         """Make a volume independent of its parent, while it stays in use.
 
         A parent that was only kept for it is removed.
+
+        :raises ImageNotFound, InvalidName:
+        :raises InvalidInput: ``progress`` cannot be called
         """
+        name = spec.check_new_name(name)
+        transfer.check_progress(progress)
         with self._claim(name, ["flatten"], "none") as claim:
             self._cloner.flatten(claim, name, progress=progress)
             volume = self.get(name)
@@ -202,9 +223,10 @@ class VolumeStore:
 
         :raises Duplicate: the volume has one of that name
         :raises ImageNotFound: also if it is deleted in that very moment
+        :raises InvalidName:
         """
-        spec.check_name(volume)
-        spec.check_snapshot_name(snapshot)
+        volume = spec.check_new_name(volume)
+        snapshot = spec.check_snapshot_name(snapshot)
         deleted = None
         try:
             with (
@@ -235,10 +257,11 @@ class VolumeStore:
 
         One that volumes were cloned from is hidden, and is removed with the last of these.
 
+        :raises InvalidName:
         :raises PermissionDenied: there may be clones in pools that this user cannot look into
         """
-        spec.check_name(volume)
-        spec.check_snapshot_name(snapshot)
+        volume = spec.check_new_name(volume)
+        snapshot = spec.check_snapshot_name(snapshot)
         with claims.Claim(
             self._pool,
             spec.snapshot_lease(volume, snapshot),
@@ -274,11 +297,11 @@ class VolumeStore:
     def revert_to_snapshot(self, volume: str, snapshot: str) -> Volume:
         """Make a volume what it was when it was snapshotted, its size included.
 
-        :raises SnapshotNotFound:
+        :raises ImageNotFound, SnapshotNotFound, InvalidName:
         :raises InUse: it is open for writing; whoever writes there would not notice
         """
-        spec.check_name(volume)
-        spec.check_snapshot_name(snapshot)
+        volume = spec.check_new_name(volume)
+        snapshot = spec.check_snapshot_name(snapshot)
         with self._pool.open(volume) as image:
             find_snap(image, snapshot)
             removal.check_unwatched(image, 0)
@@ -299,11 +322,16 @@ class VolumeStore:
         :param disk_format: the image's; only ``raw`` can be cloned
         :raises NotCloneable: another cluster, another format, a location without a snapshot
         :raises InvalidSize: smaller than the image
-        :raises Duplicate, ImageNotFound, SnapshotNotFound, InvalidLocation:
+        :raises PoolNotFound: the location's; there is none of that name in this cluster
+        :raises Duplicate, ImageNotFound, SnapshotNotFound, InvalidLocation, InvalidName:
         """
+        name = spec.check_new_name(name)
         location = spec.Location.parse(uri)
+        uri, size = location.uri, sizes.check_size_or_none(size)
         if disk_format != "raw":
-            raise exceptions.NotCloneable(f"{uri} is {disk_format}; only raw can be cloned")
+            raise exceptions.NotCloneable(
+                f"{uri} is {exceptions.shown(disk_format)}; only raw can be cloned"
+            )
         if location.fsid is None or location.pool is None or location.snap is None:
             raise exceptions.NotCloneable(f"{uri} names no snapshot to clone from")
         if location.fsid != self._pool.cluster.fsid:
@@ -334,10 +362,12 @@ class VolumeStore:
 
         :param size: in bytes; None: the snapshot's
         :raises InvalidSize: smaller than the snapshot
-        :raises Duplicate, ImageNotFound, SnapshotNotFound:
+        :raises Duplicate, ImageNotFound, SnapshotNotFound, InvalidName:
         """
-        spec.check_name(volume)
-        spec.check_snapshot_name(snapshot)
+        name = spec.check_new_name(name)
+        volume = spec.check_new_name(volume)
+        snapshot = spec.check_snapshot_name(snapshot)
+        size = sizes.check_size_or_none(size)
         request = ["create_from_snapshot", volume, snapshot, size]
         with self._draft(name, request) as draft:
             if not draft.adopted:
@@ -361,7 +391,7 @@ class VolumeStore:
 
         :param size: in bytes; None: the source's
         :raises InvalidSize: smaller than the source
-        :raises Duplicate, ImageNotFound:
+        :raises Duplicate, ImageNotFound, InvalidName:
         """
         return self.create_cloned_volumes([name], source, size)[0]
 
@@ -373,16 +403,13 @@ class VolumeStore:
         They share one snapshot, which costs a lot more than a clone. When it fails, those that
         were finished stay; the same call again makes the others.
 
-        :raises: as :meth:`create_cloned_volume`, and :class:`InvalidName` for a name given twice
+        :param names: of the new volumes; none at all: nothing is done
+        :raises: as :meth:`create_cloned_volume`, and ``InvalidName`` for a name given twice, or
+            one name that is not in a list
         """
-        if isinstance(names, str):
-            raise exceptions.InvalidName(
-                f"{names!r} is one name; create_cloned_volumes takes many"
-            )
-        names = [spec.check_new_name(name) for name in names]
-        spec.check_name(source)
-        if len(set(names)) != len(names):
-            raise exceptions.InvalidName(f"a name was given twice: {names}")
+        names = spec.check_new_names(names)
+        source = spec.check_new_name(source)
+        size = sizes.check_size_or_none(size)
         with contextlib.ExitStack() as stack:
             request = ["create_cloned_volume", source, size]
             # In one order everywhere, so that two callers do not wait for each other.
@@ -395,7 +422,6 @@ class VolumeStore:
     # Inside
 
     def _claim(self, name: str, request: Iterable[Any], effect: claims.Effect) -> claims.Claim:
-        spec.check_new_name(name)
         seconds = self._settings.lease_seconds
         return claims.Claim(self._pool, name, request, seconds, effect=effect)
 
@@ -406,7 +432,6 @@ class VolumeStore:
         return leases.held(self._pool, name, self._settings.lease_seconds)
 
     def _draft(self, name: str, request: Iterable[Any]) -> drafts.Draft:
-        spec.check_new_name(name)
         seconds = self._settings.lease_seconds
         return drafts.Draft(self._pool, name, request, seconds, effect="make")
 

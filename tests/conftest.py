@@ -23,6 +23,15 @@ def pytest_addoption(parser):
     )
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with the files of the longest tests, which have time limits of their own.
+
+    Otherwise one worker would be at them when the others are done.
+    """
+    longest = {item.path for item in items if item.get_closest_marker("timeout")}
+    items.sort(key=lambda item: item.path not in longest)
+
+
 @pytest.fixture(scope="session")
 def ceph():
     """The one real Ceph of all tests that do not start their own."""

@@ -57,3 +57,23 @@ def test_a_rename_that_was_done_is_not_repeated_on_another_volume():
         stores.rename("a", "b")
     assert (stores.see("a").data, stores.see("b").data) == (bytes(2), bytes(1))
     stores.close()
+
+
+def test_a_deletion_that_was_done_may_be_repeated_with_another_policy():
+    world = worlds.MemoryWorld()
+    stores = worlds.Stores(world.connect)
+    stores.add_image("image", b"data", None)
+    stores.plan.watch()
+    stores.delete_image("image", "refuse")
+    last = len(stores.plan.stop())
+    stores.add_image("image", b"data", None)
+    stores.plan.fail(last - 1, exceptions.Timeout("injected"))
+    with pytest.raises(exceptions.Timeout):
+        stores.delete_image("image", "refuse")
+    stores.plan.stop()
+    assert stores.names() == ([], [])
+    stores.delete_image("image", "flatten")
+    with pytest.raises(exceptions.ImageNotFound):
+        stores.delete_image("image", "flatten")
+    stores.close()
+    assert world.leftovers() == []

@@ -203,6 +203,12 @@ def test_an_empty_chunk_size_is_none(tmp_path):
     assert opts.settings_from(read(text, tmp_path, "fast")).chunk_size is None
 
 
+def test_an_empty_number_is_the_default(tmp_path):
+    found = opts.settings_from(read("[fast]\nrbd_lease_seconds =\n", tmp_path, "fast"))
+    assert found.lease_seconds == 30
+    assert opts.check({"rbd_lease_seconds": ""}, OPTIONS)["rbd_lease_seconds"] == 30
+
+
 @pytest.mark.parametrize(
     ("value", "found"),
     [

@@ -95,12 +95,6 @@ def test_an_offset_beyond_the_end(store, uri, offset):
         store.images.get(uri, offset)
 
 
-@pytest.mark.parametrize(("offset", "length"), [(-1, None), (0, -1), (True, None), (0, "1")])
-def test_what_is_no_range(store, uri, offset, length):
-    with pytest.raises(exceptions.InvalidSize):
-        store.images.get(uri, offset, length)
-
-
 # Its end
 
 

@@ -13,13 +13,13 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from cliff import app, command, commandmanager
 
 import rbdstore
 from rbdstore import exceptions
-from rbdstore.cli import interrupts, shapes, usage
+from rbdstore.cli import complete, interrupts, shapes, streams, usage
 
 CONFIG_VARIABLE: Final = "RBDSTORE_CONFIG"
 _BROKEN_PIPE: Final = 141
@@ -49,6 +49,7 @@ class RbdStore(app.App):
             command_manager=commandmanager.CommandManager("rbdstore.cli"),
             deferred_help=True,
         )
+        self.command_manager.add_command("complete", complete.Complete)
         self._stores = contextlib.ExitStack()
         self._at_end = contextlib.ExitStack()
 
@@ -92,7 +93,7 @@ class RbdStore(app.App):
         general.add_argument(
             "-h", "--help", dest="deferred_help", action="store_true", help="show this, and exit"
         )
-        general.add_argument("--version", action="version", version=f"{self.NAME} {version}")
+        general.add_argument("--version", action="store_true", help="show the version, and exit")
         general.add_argument(
             "-v",
             "--verbose",
@@ -115,7 +116,7 @@ class RbdStore(app.App):
         self._log_to(logging.StreamHandler(self.stderr), level, _OneLine(f"{self.NAME}: "))
         if self.options.log_file:
             formatter = logging.Formatter(self.LOG_FILE_MESSAGE_FORMAT)
-            self._log_to(logging.FileHandler(self.options.log_file), logging.DEBUG, formatter)
+            self._log_to(_LogFile(self.options.log_file), logging.DEBUG, formatter)
 
     def _log_to(self, handler: logging.Handler, level: int, formatter: logging.Formatter) -> None:
         handler.setLevel(level)
@@ -145,12 +146,17 @@ class RbdStore(app.App):
     @property
     def config_file(self) -> str | None:
         """The configuration that was asked for; None: the usual places."""
-        return self.options.config_file or os.environ.get(CONFIG_VARIABLE)
+        return self.options.config_file or os.environ.get(CONFIG_VARIABLE) or None
 
     # How a command begins and ends
 
     def initialize_app(self, argv: list[str]) -> None:
         options = self.options
+        if options.version:
+            # Not argparse's own, which would not be told where it cannot be written.
+            self.stdout.write(f"{self.NAME} {rbdstore.__version__}\n")
+            self.stdout.flush()
+            raise SystemExit
         if options.driver is None and options.driver_options:
             self.parser.error("--option belongs to --driver; in a configuration, set it there")
         if options.driver is not None and (options.config_file or options.backend):
@@ -162,6 +168,10 @@ class RbdStore(app.App):
         self.parser.error("give a noun and a verb")
 
     def run_subcommand(self, argv: list[str]) -> int:
+        asked = [word for word in argv[1:] if not word.startswith("-")]
+        if argv[0] == "help" and asked and not self._begin_with(asked[0]):
+            self.LOG.error("%s", self._unknown(asked))
+            return usage.WRONG_USAGE
         try:
             self.command_manager.find_command(argv)
         except ValueError:
@@ -172,15 +182,14 @@ class RbdStore(app.App):
         return super().run_subcommand(argv)
 
     def _unknown(self, argv: Sequence[str]) -> str:
-        verbs = [
-            name.removeprefix(f"{argv[0]} ")
-            for name, _found in self.command_manager
-            if name.startswith(f"{argv[0]} ")
-        ]
+        verbs = [name.partition(" ")[2] for name in self._begin_with(f"{argv[0]} ")]
         if verbs:
             return f"{argv[0]} takes one of {', '.join(sorted(verbs))}"
-        nouns = {name.partition(" ")[0] for name, _found in self.command_manager}
+        nouns = {name.partition(" ")[0] for name in self._begin_with("")}
         return f"there is no {argv[0]}; there are {', '.join(sorted(nouns))}"
+
+    def _begin_with(self, text: str) -> Sequence[str]:
+        return [name for name, _found in self.command_manager if name.startswith(text)]
 
     def clean_up(self, cmd: command.Command, result: int, err: BaseException | None) -> None:
         self._stores.close()
@@ -189,7 +198,39 @@ class RbdStore(app.App):
 
     def run(self, argv: list[str]) -> int:
         with self._at_end:
-            return super().run(argv)
+            try:
+                status = super().run(argv)
+            except Exception:
+                # With --debug cliff raises again what it has said, with its trace.
+                status = 1
+            return self._flush(status)
+
+    def _flush(self, status: int) -> int:
+        """Say it, once, where the output cannot be written; return the exit status."""
+        try:
+            self.stdout.flush()
+        except OSError as error:
+            # Else Python says it again when it ends.
+            streams.discard_output()
+            if not status and isinstance(error, BrokenPipeError):
+                return _BROKEN_PIPE
+            if not status:
+                self.LOG.error(error)
+                return 1
+        return status
+
+
+class _LogFile(logging.FileHandler):
+    """A log that ends, and says so once, where it cannot be written: the command goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        logging.getLogger().removeHandler(self)
+        text = _first_text(cast(BaseException, sys.exception()))
+        RbdStore.LOG.warning("%s: %s; the log ends here", self.baseFilename, text)
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
 
 
 class _OneLine(logging.Formatter):
@@ -226,12 +267,10 @@ def _first_text(error: BaseException) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name; return the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    streams.repair()
     with interrupts.raised() as signals:
         status = RbdStore().run(arguments)
     if signals.met is not None:
         sys.stderr.write(f"rbdstore: ended by {signals.met.name}\n")
         return 128 + signals.met
-    if status == _BROKEN_PIPE:
-        # Whoever read stdout is gone: what is still to be written there goes nowhere, in silence.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status

@@ -10,7 +10,7 @@ from typing import Any
 from cliff import lister
 
 from rbdstore import exceptions, loading
-from rbdstore.cli import base, shapes
+from rbdstore.cli import base, interrupts, shapes
 
 
 class List(base.Command, lister.Lister):
@@ -35,9 +35,10 @@ class List(base.Command, lister.Lister):
         """Pool, total, free, used, state."""
         pool = None
         try:
-            store = self.store(backend)
+            store = self.program.store(backend)
             pool = store.pool_name
-            stats = store.volumes.stats()
+            with interrupts.at_once():
+                stats = store.volumes.stats()
         except exceptions.RbdStoreError as error:
             return pool, None, None, None, str(error)
         return (

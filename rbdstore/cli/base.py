@@ -10,7 +10,7 @@ from typing import ClassVar, cast
 from cliff import command
 
 from rbdstore import exceptions
-from rbdstore.cli import usage
+from rbdstore.cli import interrupts, usage
 from rbdstore.cli.app import RbdStore
 from rbdstore.store import Store
 
@@ -38,7 +38,11 @@ class Command(command.Command):
 
     def store(self, backend: str | None = None) -> Store:
         """The backend that the command line names, or another one of its configuration."""
-        return self.program.store(backend)
+        found = self.program.store(backend)
+        with interrupts.at_once():
+            # A location has the cluster's id in it: who wants one connects.
+            found.images.uri("any")
+        return found
 
     def each(self, names: Sequence[str], act: Callable[[str], object]) -> int:
         """Do the same to several things, whatever becomes of one; return the exit status.

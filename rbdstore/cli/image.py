@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Final
 from cliff import lister, show
 
 from rbdstore import exceptions, spec
-from rbdstore.cli import base, shapes, terminal
+from rbdstore.cli import about, base, shapes, terminal
 from rbdstore.driver import Progress
 from rbdstore.images import ImageStore, StoredImage
 from rbdstore.reader import Reader
@@ -59,7 +59,7 @@ class Add(base.Command, show.ShowOne):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        image = parsed_args.image or str(uuid.uuid4())
+        image = str(uuid.uuid4()) if parsed_args.image is None else parsed_args.image
         images = self.store().images
         with _reading(parsed_args.file) as (file, length):
             size = length if parsed_args.size is None else parsed_args.size
@@ -112,14 +112,14 @@ class Get(base.Command):
             terminal.meter(f"get {parsed_args.image}", data.size) as progress,
         ):
             if output == _STREAM:
-                _pour(data, sys.stdout.buffer, progress)
+                _pour(data, sys.stdout.buffer, "standard output", progress)
             elif os.path.exists(output) and not stat.S_ISREG(os.stat(output).st_mode):
                 # A block device, a pipe: it is what it is, and cannot be replaced.
                 with open(output, "wb", buffering=0) as file:
-                    _pour(data, file, progress)
+                    _pour(data, file, output, progress)
             else:
                 with _made_whole(output, replace=parsed_args.force) as file:
-                    _pour(data, file, progress, sparse=True)
+                    _pour(data, file, output, progress, sparse=True)
 
 
 class Show(base.Command, show.ShowOne):
@@ -131,12 +131,13 @@ class Show(base.Command, show.ShowOne):
         _image_argument(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        images = self.store().images
-        uri = location(images, parsed_args.image)
-        return (
-            ("id", "location", "size"),
-            (_id(uri), uri, shapes.Size(images.get_size(uri))),
-        )
+        store = self.store()
+        uri = location(store.images, parsed_args.image)
+        size = store.images.get_size(uri)
+        shown = {"id": _id(uri), "location": uri, **about.fields(store.tree(_id(uri)))}
+        # What a location means is the image's snapshot; who has it open may have changed the rest.
+        shown["size"] = shapes.Size(size)
+        return [*shown], [*shown.values()]
 
 
 class List(base.Command, lister.Lister):
@@ -147,7 +148,7 @@ class List(base.Command, lister.Lister):
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         found: Sequence[StoredImage] = self.store().images.list()
         return ("id", "size", "location"), [
-            (_id(image.uri), shapes.Size(image.size), image.uri) for image in found
+            (shapes.Name(_id(image.uri)), shapes.Size(image.size), image.uri) for image in found
         ]
 
 
@@ -193,20 +194,31 @@ def _reading(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
 
 
 def _pour(
-    data: Reader, file: BinaryIO, progress: Progress | None, *, sparse: bool = False
+    data: Reader, file: BinaryIO, path: str, progress: Progress | None, *, sparse: bool = False
 ) -> None:
     done = 0
     for piece in data:
-        if sparse and not any(piece):
-            file.seek(len(piece), os.SEEK_CUR)
-        else:
-            file.write(piece)
+        with _naming(path):
+            if sparse and not any(piece):
+                file.seek(len(piece), os.SEEK_CUR)
+            else:
+                file.write(piece)
         done += len(piece)
         if progress is not None:
             progress(done, data.size)
-    if sparse:
-        file.truncate(done)
-    file.flush()
+    with _naming(path):
+        if sparse:
+            file.truncate(done)
+        file.flush()
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Have errors of the file name it, as the user did: it may be the pool that is full, too."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 @contextlib.contextmanager
@@ -216,13 +228,17 @@ def _made_whole(path: str, *, replace: bool) -> Iterator[BinaryIO]:
         raise FileExistsError(0, "there is such a file; --force replaces it", path)
     draft = f"{path}.{uuid.uuid4().hex[:8]}.partial"
     try:
-        with open(draft, "xb") as file:
+        with _naming(path):
+            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with open(descriptor, "wb") as file:
             yield file
-            os.fsync(file.fileno())
-        if replace:
-            os.replace(draft, path)
-        else:
-            os.link(draft, path)
+            with _naming(path):
+                os.fsync(file.fileno())
+        with _naming(path):
+            if replace:
+                os.replace(draft, path)
+            else:
+                os.link(draft, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)

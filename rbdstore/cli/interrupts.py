@@ -21,6 +21,23 @@ class Signals:
 
 
 @contextlib.contextmanager
+def at_once() -> Iterator[None]:
+    """Have a signal end the process then and there: nothing was begun that wants taking back.
+
+    Ceph's client may not return for minutes, and until it does no exception can be raised.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def raised() -> Iterator[Signals]:
     """Raise :class:`KeyboardInterrupt` for the first signal; have the ones that follow wait.
 

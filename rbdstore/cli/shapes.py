@@ -73,18 +73,25 @@ class Size(columns.FormattableColumn[int | None]):
         return "" if self._value is None else size_text(self._value)
 
 
+class Name(columns.FormattableColumn[str]):
+    """A name: as it is for machines, one that a terminal does not obey for people."""
+
+    def human_readable(self) -> str:
+        return printable(self._value)
+
+
 class Maybe(columns.FormattableColumn[str | None]):
     """What may not be there: nothing is shown to people then."""
 
     def human_readable(self) -> str:
-        return self._value or ""
+        return printable(self._value or "")
 
 
 class Lines(columns.FormattableColumn[list[str]]):
     """A list: as it is for machines, one a line for people."""
 
     def human_readable(self) -> str:
-        return "\n".join(self._value)
+        return "\n".join(map(printable, self._value))
 
 
 def printable(text: str) -> str:

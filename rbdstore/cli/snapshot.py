@@ -46,7 +46,7 @@ class List(base.Command, lister.Lister):
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
         found = self.store().volumes.get(parsed_args.volume)
-        return ("name",), [(name,) for name in found.snapshots]
+        return ("name",), [(shapes.Name(name),) for name in found.snapshots]
 
 
 class Delete(base.Command):

@@ -10,10 +10,19 @@ import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from rich import console, progress
+from rich import console, progress, text
 
 from rbdstore import exceptions
+from rbdstore.cli import shapes
 from rbdstore.driver import Progress
+
+
+class _Rate(progress.ProgressColumn):
+    """Bytes a second, in the units of everything else here; rich's own are powers of ten."""
+
+    def render(self, task: progress.Task) -> text.Text:
+        speed = task.finished_speed or task.speed
+        return text.Text("" if speed is None else f"{shapes.size_text(int(speed))}/s")
 
 
 def stderr() -> console.Console:
@@ -35,7 +44,7 @@ def meter(what: str, total: int | None = None) -> Iterator[Progress | None]:
         progress.TextColumn("{task.description}", markup=False),
         progress.BarColumn(),
         progress.DownloadColumn(binary_units=True),
-        progress.TransferSpeedColumn(),
+        _Rate(),
         progress.TimeRemainingColumn(),
     )
     with progress.Progress(*columns, console=out, transient=True) as bar:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cliff import lister, show
 
-from rbdstore.cli import base, image, shapes, terminal
+from rbdstore.cli import about, base, image, shapes, terminal
 from rbdstore.volumes import Volume
 
 _COLUMNS = ("name", "size", "parent", "depth", "snapshots")
@@ -17,7 +17,7 @@ _COLUMNS = ("name", "size", "parent", "depth", "snapshots")
 
 def _row(volume: Volume) -> Sequence[Any]:
     return (
-        volume.name,
+        shapes.Name(volume.name),
         shapes.Size(volume.size),
         shapes.parent(volume.parent),
         volume.depth,
@@ -98,7 +98,10 @@ class Clone(base.Command, lister.Lister):
 
 
 class Show(base.Command, show.ShowOne):
-    """Show a volume: its parent, its children, its snapshots, and who has it open."""
+    """Show a volume: its parent, its children, its snapshots, and who has it open.
+
+    What is used and shared is not told where every object would have to be asked.
+    """
 
     synopsis = "VOLUME"
 
@@ -106,7 +109,9 @@ class Show(base.Command, show.ShowOne):
         parser.add_argument("volume", metavar="VOLUME", help="its name")
 
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
-        return _COLUMNS, _row(self.store().volumes.get(parsed_args.volume))
+        name = parsed_args.volume
+        shown = {"name": shapes.Name(name), **about.fields(self.store().tree(name))}
+        return [*shown], [*shown.values()]
 
 
 class List(base.Command, lister.Lister):
@@ -149,8 +154,9 @@ class Flatten(_Changing):
 
     def change(self, parsed_args: argparse.Namespace) -> Volume:
         name = parsed_args.volume
+        volumes = self.store().volumes
         with terminal.steps(f"flatten {name}") as progress:
-            return self.store().volumes.flatten(name, progress=progress)
+            return volumes.flatten(name, progress=progress)
 
 
 class Delete(base.Command):

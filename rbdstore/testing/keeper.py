@@ -133,7 +133,10 @@ class Keeper:
         return status
 
     def signal(self, name: str, number: int) -> None:
-        """Send a signal to a program; nothing happens where it has ended."""
+        """Send a signal to a program; nothing happens where it has ended.
+
+        After SIGSTOP all of its threads have stopped.
+        """
         self._ask("signal", name=name, number=number)
 
     def close(self) -> None:
@@ -239,7 +242,11 @@ class _Supervisor:
         return _NEVER_STARTED if program is None else program.poll()
 
     def _do_signal(self, name: str, number: int) -> None:
-        self._programs[name].send_signal(number)
+        program = self._programs[name]
+        program.send_signal(number)
+        if number == signal.SIGSTOP and program.returncode is None:
+            # One of its threads passes it on to the others, once it is given a processor.
+            os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 def _die_with(parent: int) -> Callable[[], None]:

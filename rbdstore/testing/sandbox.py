@@ -185,7 +185,7 @@ class CephSandbox(fixtures.Fixture):
         self._end_daemon(name, timeout, signal.SIGKILL)
 
     def pause_daemon(self, name: str) -> None:
-        """Freeze a daemon with SIGSTOP."""
+        """Freeze a daemon with SIGSTOP: it does nothing more, not even what it was at."""
         self._signal(name, signal.SIGSTOP)
 
     def resume_daemon(self, name: str) -> None:

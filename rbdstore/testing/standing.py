@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from typing import Final, Self
+from typing import IO, Final, Self, cast
 
 from rbdstore.testing.recipe import SandboxError
 
@@ -113,9 +113,8 @@ def start() -> Standing:
         # Neither a Ctrl-C nor the end of the terminal is meant for it.
         start_new_session=True,
     ) as holder:
-        assert holder.stdout is not None
         try:
-            said = holder.stdout.readline().strip()
+            said = cast(IO[str], holder.stdout).readline().strip()
         except BaseException:
             holder.terminate()
             raise

@@ -107,6 +107,26 @@ def more_users(sandbox, *roles):
 
 
 @contextlib.contextmanager
+def volume_store_as(sandbox, role, **options):
+    """Give a volume store as a user that is there only for so long.
+
+    Closed with the user: one of that name that is made later has another key, so what shared this
+    client would be cut off from the monitors before long.
+    """
+    with (
+        more_users(sandbox, role),
+        rbdstore.connect(
+            "rbd",
+            rbd_ceph_conf=sandbox.conf_path,
+            rbd_user=role.name,
+            rbd_pool="volumes",
+            **options,
+        ) as opened,
+    ):
+        yield opened.volumes
+
+
+@contextlib.contextmanager
 def foreign(sandbox, user="admin", clone_format=2):
     """Give a :class:`Foreign`, a client of its own."""
     conf = {"rbd_default_clone_format": str(clone_format)}

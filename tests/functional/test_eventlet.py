@@ -21,7 +21,14 @@ conf = sys.argv[1]
 
 def open_store(pool):
     return rbdstore.connect(
-        "rbd", rbd_ceph_conf=conf, rbd_user="admin", rbd_pool=pool, rbd_lease_seconds=3
+        "rbd",
+        rbd_ceph_conf=conf,
+        rbd_user="admin",
+        rbd_pool=pool,
+        rbd_lease_seconds=3,
+        # Several reads and writes in flight, and a window that is full at times.
+        rbd_store_chunk_size=1,
+        rbd_transfer_window=4,
     )
 
 
@@ -32,11 +39,28 @@ def body(turns):
         eventlet.sleep(0.05)
 
 
+def broken(turns):
+    """The same, but it ends badly, with something in flight."""
+    yield from body(turns)
+    yield b"x" * 8 * MiB
+    raise ConnectionResetError
+
+
 def life(number):
     """Everything that may happen to a volume."""
     name = f"volume-{number}"
+    try:
+        images.add(f"image-{number}", broken(2))
+    except ConnectionResetError:
+        pass
     image = images.add(f"image-{number}", body(2))
     assert b"".join(images.get(image.uri)) == b"x" * 2 * MiB
+    large = images.add(f"large-{number}", [b"x" * 21 * MiB])
+    assert b"".join(images.get(large.uri)) == b"x" * 21 * MiB
+    given_up = images.get(large.uri)
+    next(given_up)
+    given_up.close()
+    images.delete(large.uri)
     volumes.clone(name, image.uri)
     volumes.create_snapshot(name, "snapshot")
     volumes.create_from_snapshot(f"{name}-a", name, "snapshot", 4 * MiB)

@@ -32,7 +32,7 @@ def test_a_size_beyond_what_librbd_counts_is_refused(volumes, raw):
         lambda: volumes.extend("source", 1 << 52),
         lambda: volumes.create_cloned_volume("clone", "source", 1 << 52),
     ):
-        with pytest.raises(exceptions.InvalidInput):
+        with pytest.raises(exceptions.InvalidSize, match="beyond the"):
             refused()
     assert raw.state() == before
     volumes.delete("source")

@@ -186,10 +186,9 @@ def test_defect_07_a_deletion_flattens_the_volumes_of_others(sandbox, raw, clone
 @pytest.mark.parametrize("target", ["source", "destination"])
 def test_defect_08_a_failed_flatten_at_the_limit_leaks_clone_and_snapshot(sandbox, raw, target):
     options = {"rbd_max_clone_depth": 1, "rbd_flatten_target": target}
-    with stores.more_users(sandbox, stores.TASKLESS):
-        volumes = stores.volume_store(
-            sandbox, user=stores.TASKLESS.name, rbd_flatten_mode="task", **options
-        )
+    with stores.volume_store_as(
+        sandbox, stores.TASKLESS, rbd_flatten_mode="task", **options
+    ) as volumes:
         make(volumes, raw, "v0")
         volumes.create_cloned_volume("v1", "v0")
         with pytest.raises(exceptions.PermissionDenied):

@@ -46,9 +46,12 @@ def test_a_configuration_in_the_environment(shell, monkeypatch):
     assert commands.run("volume", "list", "-f", "csv", "--quote", "none").out.startswith("name,")
 
 
-def test_no_configuration(place, monkeypatch, tmp_path):
+@pytest.mark.parametrize("variable", [None, ""])
+def test_no_configuration(place, monkeypatch, tmp_path, variable):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("RBDSTORE_CONFIG", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("RBDSTORE_CONFIG", variable)
     ended = commands.run("volume", "list")
     assert (ended.status, ended.out) == (1, "")
     assert "there is no rbdstore.conf in ~/.rbdstore, ~, /etc/rbdstore or /etc" in ended.err
@@ -137,6 +140,28 @@ def test_completion_knows_every_command():
     assert "cmds_volume='clone create delete" in ended.out
 
 
+def test_bash_completes():
+    """Also where the package bash-completion is not there, as in a bash that has read nothing."""
+    script = (
+        'eval "$SCRIPT"; COMP_WORDS=(rbdstore volume cl); COMP_CWORD=2; _rbdstore; '
+        'echo "${COMPREPLY[@]}"'
+    )
+    ended = subprocess.run(
+        ["bash", "--norc", "--noprofile", "-c", script],
+        env=commands.environment(SCRIPT=commands.run("complete").out),
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.stdout, ended.stderr) == ("clone\n", "")
+
+
+@pytest.mark.parametrize("arguments", [("help", "other"), ("other", "--help")])
+def test_help_of_what_there_is_not(arguments):
+    ended = commands.run(*arguments)
+    assert (ended.status, ended.out) == (2, "")
+    assert ended.err.startswith("rbdstore: there is no other; there are backend, ")
+
+
 # How it ends
 
 
@@ -144,6 +169,13 @@ def test_debug_shows_the_trace(shell):
     ended = shell.run("volume", "show", "other", "--debug")
     assert ended.status == 1
     assert ended.err.startswith("rbdstore: volumes/other: no such image\nTraceback ")
+
+
+def test_debug_shows_the_trace_once(shell, tmp_path):
+    """Also of what goes wrong before the command has begun."""
+    ended = shell.run("volume", "list", "--debug", "--log-file", str(tmp_path / "none" / "log"))
+    assert ended.status == 1
+    assert ended.err.count("Traceback ") == 1
 
 
 def test_verbose_shows_the_log(shell, volumes):
@@ -158,6 +190,12 @@ def test_a_log_file(shell, volumes, tmp_path):
     shell.ok("volume", "create", "volume-1", "--size", "1MiB", "--log-file", log)
     assert "INFO     rbdstore.volumes created volumes/volume-1" in (tmp_path / "log").read_text()
     volumes.delete("volume-1")
+
+
+def test_a_log_that_cannot_be_written_is_no_reason_to_stop(shell):
+    ended = shell.run("volume", "list", "-f", "json", "--log-file", "/dev/full")
+    assert (ended.status, ended.out) == (0, "[]\n")
+    assert ended.err == "rbdstore: /dev/full: No space left on device; the log ends here\n"
 
 
 def test_without_cliff(tmp_path):

@@ -122,8 +122,9 @@ def test_an_image_that_cannot_be_got_leaves_no_file(shell, image, output, tmp_pa
     assert line == "rbdstore: images/other: no such image"
     line = shell.fails("image", "get", "image-1", "-o", str(output), "--offset", "10MiB")
     assert "is beyond its end" in line
-    line = shell.fails("image", "get", "image-1", "-o", str(tmp_path / "none" / "disk.raw"))
-    assert "No such file or directory" in line
+    none = tmp_path / "none" / "disk.raw"
+    line = shell.fails("image", "get", "image-1", "-o", str(none))
+    assert line == f"rbdstore: {none}: No such file or directory"
     assert commands.folder_of(output.parent) == set()
 
 
@@ -131,6 +132,8 @@ def test_get_into_something_that_is_no_file(shell, image, tmp_path):
     """It cannot be replaced, so it is written as it is."""
     shell.ok("image", "get", "image-1", "-o", "/dev/null")
     assert "Is a directory" in shell.fails("image", "get", "image-1", "-o", str(tmp_path))
+    line = shell.fails("image", "get", "image-1", "-o", "/dev/full")
+    assert line == "rbdstore: /dev/full: No space left on device"
 
 
 def test_show(shell, image):

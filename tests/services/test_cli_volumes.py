@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``rbdstore volume`` and ``rbdstore snapshot``: what they do, print, and say when they cannot."""
 
+import re
+
 import commands
 import pytest
 import samples
@@ -112,9 +114,20 @@ def test_clone_from_nothing_and_from_everything(shell, unchanged):
 def test_show(shell, volume, volumes):
     volumes.create_snapshot(volume, "snapshot-1")
     shown = shell.json("volume", "show", "volume-1")
-    assert shown["size"] == MiB
-    assert shown["snapshots"] == ["snapshot-1"]
-    assert "1 MiB" in shell.ok("volume", "show", "volume-1")
+    assert (shown["size"], shown["depth"], shown["max_clone_depth"]) == (MiB, 0, 5)
+    assert [(snap["name"], snap["kind"]) for snap in shown["snapshots"]] == [
+        ("snapshot-1", "user")
+    ]
+    assert (shown["parent"], shown["children"], shown["watchers"]) == (None, [], [])
+    assert "layering" in shown["features"]
+    text = shell.ok("volume", "show", "volume-1")
+    assert re.search(r"\| snapshots +\| snapshot-1, 1 MiB +\|", text)
+    volumes.create_cloned_volume("volume-2", volume)
+    assert shell.json("volume", "show", "volume-1")["children"] == ["volumes/volume-2"]
+    shown = shell.json("volume", "show", "volume-2")
+    assert shown["parent"].startswith("volumes/volume-1@rbdstore.clone.")
+    assert (shown["depth"], shown["used"]) == (1, 0)
+    volumes.delete("volume-2")
     assert shell.fails("volume", "show", "other") == "rbdstore: volumes/other: no such image"
 
 

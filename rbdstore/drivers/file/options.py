@@ -48,6 +48,7 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
         "file_store_timeout",
         default=30,
         min=1,
+        max=sections.MOST_SECONDS,
         help="Seconds that an operation waits while others, in this process or another, keep the "
         "database or an image locked.",
     ),

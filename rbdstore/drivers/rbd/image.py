@@ -179,6 +179,8 @@ class RbdImage(driver.Image):
                 raise exceptions.InvalidSize(
                     f"{size} bytes is less than its {present}", spec=self.spec
                 )
+            if size > present:
+                options.check_size(size, handle.stat()["obj_size"], self.spec)
             handle.resize(size, allow_shrink=allow_shrink)
 
     def extents(

@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from oslo_config import cfg
 
-from rbdstore import sections
+from rbdstore import exceptions, sections
+from rbdstore.spec import ImageSpec
 
 # The bits are part of the format on disk. The ones below the line are Ceph's to set, not ours.
 FEATURES: Final[Mapping[str, int]] = {
@@ -34,6 +35,10 @@ _NEEDS: Final = {
     "fast-diff": "object-map",
     "journaling": "exclusive-lock",
 }
+
+# More do not fit in an object map; and where there is none, a removal asks for each of them.
+_MOST_OBJECTS: Final = 256_000_000
+DEFAULT_ORDER: Final = 22
 
 OPTIONS: Final[tuple[cfg.Opt, ...]] = (
     cfg.StrOpt(
@@ -61,6 +66,7 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
         "rados_connect_timeout",
         default=-1,
         min=-1,
+        max=sections.MOST_SECONDS,
         deprecated_opts=[cfg.DeprecatedOpt("rbd_connect_timeout")],
         help="Seconds within which a monitor must answer when a connection is made. 0 or less: "
         "Ceph's own limit, client_mount_timeout (300). It does not limit anything that is done "
@@ -77,12 +83,14 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
         "rados_connection_interval",
         default=5,
         min=0,
+        max=sections.MOST_SECONDS,
         help="Seconds between two tries to connect.",
     ),
     cfg.IntOpt(
         "rbd_operation_timeout",
         default=300,
         min=0,
+        max=sections.MOST_SECONDS,
         help="Seconds within which the cluster must answer each single request to an object or a "
         "monitor. A removal, a copy or a flatten is many requests and may take longer. What ran "
         "into the limit may still be done later. Keep it well above the time in which the cluster "
@@ -170,6 +178,15 @@ def read(options: Mapping[str, Any]) -> RbdOptions:
         order=sections.object_order(options),
         data_pool=values["rbd_data_pool"] or None,
     )
+
+
+def check_size(size: int, object_size: int, spec: ImageSpec) -> None:
+    """:raises InvalidSize: an image of that size has too many objects"""
+    most = _MOST_OBJECTS * object_size
+    if size > most:
+        raise exceptions.InvalidSize(
+            f"{size} bytes is beyond the {most} that images of such objects can have", spec=spec
+        )
 
 
 def feature_names(bits: int) -> frozenset[str]:

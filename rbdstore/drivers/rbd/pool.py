@@ -16,6 +16,7 @@ from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd import lease, objects, remains
 from rbdstore.drivers.rbd.image import RbdImage
+from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
 
 if typing.TYPE_CHECKING:
@@ -111,6 +112,7 @@ class RbdPool(driver.Pool):
 
     def create(self, name: str, size: int, *, order: int | None = None) -> None:
         options = self.cluster.options
+        check_size(size, 1 << (order or options.order or DEFAULT_ORDER), self.spec(name))
         with self._ioctx(name, missing=exceptions.PoolNotFound) as ioctx:
             rbd.RBD().create(
                 ioctx,

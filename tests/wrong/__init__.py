@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrong input, as tables: each argument that must be refused, with its error and what that says.
+
+A table is a list of :class:`Wrong`. Those of names, sizes and locations are plain data, to be
+given to whatever takes such a thing, be it a method or a command (:func:`typed`).
+"""
+
+from wrong.arguments import ALGORITHMS, CALLBACKS, FORMATS, POLICIES, WAITS
+from wrong.bodies import BODIES, UNREADABLE
+from wrong.entries import Wrong, faults, typed
+from wrong.likenesses import Index, Named, Text
+from wrong.locations import ELSEWHERE, LOCATIONS, at
+from wrong.names import (
+    LISTS_OF_NAMES,
+    NAMES,
+    NEW_NAMES,
+    RESERVED_NAMES,
+    RESERVED_SNAPSHOTS,
+    SNAPSHOTS,
+)
+from wrong.options import (
+    BACKENDS,
+    CONFIGURATIONS,
+    DRIVERS,
+    FILE_OPTIONS,
+    OPTIONS,
+    RBD_OPTIONS,
+)
+from wrong.sizes import NO_SIZE, SIZES
+
+__all__ = [
+    "ALGORITHMS",
+    "BACKENDS",
+    "BODIES",
+    "CALLBACKS",
+    "CONFIGURATIONS",
+    "DRIVERS",
+    "ELSEWHERE",
+    "FILE_OPTIONS",
+    "FORMATS",
+    "LISTS_OF_NAMES",
+    "LOCATIONS",
+    "NAMES",
+    "NEW_NAMES",
+    "NO_SIZE",
+    "OPTIONS",
+    "POLICIES",
+    "RBD_OPTIONS",
+    "RESERVED_NAMES",
+    "RESERVED_SNAPSHOTS",
+    "SIZES",
+    "SNAPSHOTS",
+    "UNREADABLE",
+    "WAITS",
+    "Index",
+    "Named",
+    "Text",
+    "Wrong",
+    "at",
+    "faults",
+    "typed",
+]
