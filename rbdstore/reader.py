@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Self
 
-from rbdstore import exceptions, transfer
+from rbdstore import exceptions, reads
 from rbdstore.closing import Closing
 from rbdstore.driver import Image
 from rbdstore.settings import TRANSFER_WINDOW
@@ -33,7 +33,7 @@ class Reader(Closing):
         self._image = image
         self._snap_id = snap_id
         self._done = False
-        self._pieces = transfer.drain(image, offset, size, window=window)
+        self._pieces = reads.drain(image, offset, size, window=window)
 
     def __iter__(self) -> Self:
         return self

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Moving bytes: from a body into an image, and from an image to a reader.
+"""Moving bytes from a body into an image.
 
-Reading, hashing and writing go on at once, and so do several reads of an image, in pieces of the
-size of its objects. How many bytes that keeps in memory does not depend on the image, nor on who
-is slow: the body, the cluster or the reader. A piece that is all zeros is not written, and where
-an image has no data nothing is read.
+Reading, hashing and writing go on at once, in pieces of the size of the image's objects. How many
+bytes that keeps in memory does not depend on the image, nor on who is slow. A piece that is all
+zeros is not written: a new image reads as zeros anyway.
 
 The caller's thread alone reads the body and calls the driver. On any error, an interrupt too, what
 is in flight is waited for, and the error that came first is raised.
@@ -12,22 +11,20 @@ is in flight is waited for, and the error that came first is raised.
 
 from __future__ import annotations
 
-import collections
 import functools
 import hashlib
 import io
-import itertools
 import types
 from collections.abc import Iterable, Iterator
 from typing import Final, Self
 
 from rbdstore import bodies, exceptions
 from rbdstore.bodies import Body, zeros
-from rbdstore.completions import Completion, Ended
-from rbdstore.driver import Extent, Image, Progress
+from rbdstore.driver import Image, Progress
 from rbdstore.hashing import Digests, Hashes
 from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW
 from rbdstore.window import Piece, Window
+from rbdstore.writes import Writes
 
 __all__ = [
     "Body",
@@ -35,7 +32,6 @@ __all__ = [
     "check_algorithm",
     "check_body",
     "check_progress",
-    "drain",
     "fill",
     "measure",
 ]
@@ -45,9 +41,6 @@ _LEAST_GROWTH: Final = 64 * 1024 * 1024
 _MOST_GROWTH: Final = 16 * 1024 * 1024 * 1024
 
 _READ_SIZE: Final = 8 * 1024 * 1024
-
-# Pieces without data need no room; this many may be known of ahead.
-_MOST_PIECES: Final = 64
 
 
 def check_algorithm(name: object) -> str:
@@ -96,7 +89,7 @@ def fill(
     object_size = image.object_size
     done = 0
     with _Intake(object_size, algorithm, window, threads) as intake:
-        with _Writes(image, intake.window) as writes:
+        with Writes(image, intake.window) as writes:
             for piece in intake.pieces(body, size):
                 end = done + len(piece)
                 if end > room:
@@ -135,86 +128,6 @@ def measure(
         return intake.digests()
 
 
-def drain(
-    image: Image, offset: int, length: int, *, window: int = TRANSFER_WINDOW
-) -> Iterator[bytes]:
-    """Read a stretch of an image, in pieces that end where its objects end.
-
-    :param window: how many bytes are read ahead of whoever takes the pieces
-    """
-    object_size = image.object_size
-    objects = _objects(image, object_size, offset, offset + length)
-    reads = _Reads(image, window, object_size)
-    try:
-        while reads.look_ahead(objects):
-            yield reads.take()
-    finally:
-        reads.wait()
-
-
-class _Reads:
-    """What is read ahead, in order."""
-
-    def __init__(self, image: Image, window: int, object_size: int) -> None:
-        self._image = image
-        self._window = window
-        self._zeros = zeros(object_size)
-        self._object_size = object_size
-        self._pieces: collections.deque[tuple[int, Completion[bytes]]] = collections.deque()
-        self._taken = 0
-
-    def look_ahead(self, objects: Iterator[tuple[int, int, bool]]) -> bool:
-        """Begin as many reads as there is room for. False: everything has been taken."""
-        while not self._pieces or (
-            self._taken + self._object_size <= self._window and len(self._pieces) < _MOST_PIECES
-        ):
-            found = next(objects, None)
-            if found is None:
-                break
-            self._begin(*found)
-        return bool(self._pieces)
-
-    def _begin(self, start: int, stop: int, has_data: bool) -> None:
-        size = stop - start
-        if has_data:
-            self._pieces.append((size, self._image.aio_read(start, size)))
-            self._taken += size
-        else:
-            whole = size == self._object_size
-            self._pieces.append((0, Ended(self._zeros if whole else self._zeros[:size])))
-
-    def take(self) -> bytes:
-        """Wait for the next piece."""
-        size, completion = self._pieces[0]
-        piece = completion.result()
-        self._pieces.popleft()
-        self._taken -= size
-        return piece
-
-    def wait(self) -> None:
-        """Return when nothing is in flight."""
-        for _size, completion in self._pieces:
-            completion.wait()
-
-
-def _objects(
-    image: Image, object_size: int, offset: int, end: int
-) -> Iterator[tuple[int, int, bool]]:
-    """Each object of a stretch: from where to where, and whether there may be data in it."""
-    extents: Iterator[Extent] = iter([Extent(offset, end - offset, True)])
-    # What a parent has would have to be asked for object by object.
-    if offset < end and image.fast_diff() and image.parent() is None:
-        extents = image.extents(offset, end - offset, whole_object=True)
-    data = (extent for extent in extents if extent.exists)
-    extent = next(data, None)
-    while offset < end:
-        stop = min(end, (offset // object_size + 1) * object_size)
-        while extent is not None and extent.offset + extent.length <= offset:
-            extent = next(data, None)
-        yield offset, stop, extent is not None and extent.offset < stop
-        offset = stop
-
-
 class _Intake:
     """What every body goes through: it is cut, counted and hashed."""
 
@@ -244,71 +157,6 @@ class _Intake:
 
     def digests(self) -> Digests:
         return self._hashes.digests()
-
-
-class _Writes:
-    """The writes in flight to an image; none once the ``with`` is left, by whatever error.
-
-    If that is none of theirs, but one of them had failed before, theirs is raised instead.
-    """
-
-    def __init__(self, image: Image, window: Window) -> None:
-        self._image = image
-        self._window = window
-        self._numbers = itertools.count()
-        self._flying: dict[int, Completion[None]] = {}
-        # The numbers of those that have ended, in that order. Others' threads append to it.
-        self._ended: collections.deque[int] = collections.deque()
-        self._failed = False
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
-        failed = len(self._ended)
-        for completion in self._flying.values():
-            completion.wait()
-        if isinstance(error, Exception) and not self._failed:
-            # What failed while the body was read did so before the body.
-            self._check(failed)
-
-    def begin(self, offset: int, piece: Piece) -> None:
-        """Begin a write; the piece is free when this returns.
-
-        :raises: what an earlier one has failed with
-        """
-        length = len(piece)
-        # The driver makes a copy of its own.
-        self._window.take(length, beside=self._window.length)
-        self._check(len(self._ended))
-        number = next(self._numbers)
-        done = functools.partial(self._done, number, length)
-        self._flying[number] = self._image.aio_write(offset, piece, done)
-
-    def _done(self, number: int, length: int) -> None:
-        self._ended.append(number)
-        self._window.give(length)
-
-    def finish(self) -> None:
-        """Wait for all of them."""
-        for completion in self._flying.values():
-            completion.wait()
-        self._check(len(self._ended))
-
-    def _check(self, count: int) -> None:
-        """Look how those went that have ended, the first ``count`` of them."""
-        for _ in range(count):
-            completion = self._flying.pop(self._ended.popleft())
-            try:
-                completion.result()
-            except BaseException:
-                self._failed = True
-                raise
 
 
 def _is_zeros(piece: Piece, length: int) -> bool:

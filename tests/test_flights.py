@@ -17,7 +17,7 @@ import memory
 import pytest
 from bodies import OBJECT, cut, noise
 
-from rbdstore import exceptions, transfer
+from rbdstore import bodies, exceptions, reads, transfer
 
 WINDOW = 4 * OBJECT
 
@@ -118,7 +118,7 @@ def test_what_lands_in_any_order_is_whole(pool, window, threads, known):
             assert airport.in_flight == 0
             assert content(image) == data
             assert image.size() == len(data)
-            pieces = list(transfer.drain(image, 5, len(data), window=window))
+            pieces = list(reads.drain(image, 5, len(data), window=window))
             assert b"".join(pieces) == data[5:]
         airport.close()
         pool.remove("image")
@@ -247,15 +247,15 @@ def test_memory_does_not_grow_with_the_image(pool, airport, tmp_path, kind):
     with flying.opened(pool, airport) as image, path.open("rb", 0) as file:
         # It would all be kept.
         image.write = lambda offset, data: None
-        bodies = {
+        kinds = {
             "file": lambda: file,
             "parts": lambda: iter(lambda: file.read(1 << order), b""),
             "small parts": lambda: iter(lambda: file.read(70_001), b""),
         }
-        transfer.zeros(1 << order)
+        bodies.zeros(1 << order)
         tracemalloc.start()
         try:
-            fill(image, bodies[kind](), size, window=window)
+            fill(image, kinds[kind](), size, window=window)
             _now, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -282,7 +282,7 @@ def test_a_slow_reader_is_not_read_ahead_of_by_more_than_the_window(pool, airpor
     with new_image(pool, airport, len(data)) as image:
         image.write(0, data)
         taken = b""
-        for piece in transfer.drain(image, 0, len(data), window=window):
+        for piece in reads.drain(image, 0, len(data), window=window):
             taken += piece
             begun = sum(length for _kind, _offset, length in airport.begun)
             assert begun <= len(taken) + max(window, OBJECT)
@@ -296,7 +296,7 @@ def test_reads_are_in_flight_together(pool, airport):
     with new_image(pool, airport, len(data)) as image:
         image.write(0, data)
         airport.open.clear()
-        pieces = transfer.drain(image, 0, len(data), window=WINDOW)
+        pieces = reads.drain(image, 0, len(data), window=WINDOW)
         opener = threading.Thread(target=open_when, args=(airport, WINDOW))
         opener.start()
         assert next(pieces) == data[:OBJECT]
@@ -322,7 +322,7 @@ def test_where_an_image_has_no_data_nothing_is_read(pool, airport):
             fill(image, io.BytesIO(data))
             airport.begun.clear()
             for offset, length in ((0, len(data)), (OBJECT + 1, 3 * OBJECT), (5, 10)):
-                pieces = list(transfer.drain(image, offset, length, window=WINDOW))
+                pieces = list(reads.drain(image, offset, length, window=WINDOW))
                 assert b"".join(pieces) == data[offset : offset + length]
             objects = {offset // OBJECT for _kind, offset, _length in airport.begun}
             assert objects == ({3, 4, 105} if cheap else set(range(106)))
@@ -338,7 +338,7 @@ def test_what_an_image_has_by_its_parent_is_read(pool, airport):
         parent.create_snap("s")
     pool.clone(pool, "parent", "s", "image")
     with flying.opened(pool, airport) as image:
-        assert b"".join(transfer.drain(image, 0, 8 * OBJECT)) == data + bytes(5 * OBJECT)
+        assert b"".join(reads.drain(image, 0, 8 * OBJECT)) == data + bytes(5 * OBJECT)
 
 
 # Errors
@@ -372,7 +372,7 @@ def test_a_read_that_fails_fails_the_download_at_its_place(pool, airport, number
     with new_image(pool, airport, len(data)) as image:
         image.write(0, data)
         airport.fail(number, error)
-        pieces = transfer.drain(image, 0, len(data), window=WINDOW)
+        pieces = reads.drain(image, 0, len(data), window=WINDOW)
         for start in range(0, number * OBJECT, OBJECT):
             assert next(pieces) == data[start : start + OBJECT]
         with pytest.raises(type(error)) as caught:
@@ -487,7 +487,7 @@ def test_nothing_is_in_flight_when_a_download_is_given_up(pool, airport, taken):
     data = noise(20 * OBJECT)
     with new_image(pool, airport, len(data)) as image:
         image.write(0, data)
-        pieces = transfer.drain(image, 0, len(data), window=WINDOW)
+        pieces = reads.drain(image, 0, len(data), window=WINDOW)
         for _ in range(taken):
             next(pieces)
         pieces.close()

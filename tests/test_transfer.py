@@ -14,7 +14,7 @@ import pytest
 from bodies import cut, noise
 from rbdstore_memory.image import MemoryImage
 
-from rbdstore import exceptions, transfer
+from rbdstore import exceptions, reads, transfer
 from rbdstore.testing import faults
 
 KiB = 1024
@@ -334,7 +334,7 @@ def test_a_stretch_is_read_object_by_object(pool, offset, length):
     data = noise(4 * OBJECT)
     with new_image(pool, len(data)) as image:
         fill(image, data, len(data))
-        pieces = list(transfer.drain(image, offset, length))
+        pieces = list(reads.drain(image, offset, length))
     assert b"".join(pieces) == data[offset : offset + length]
     ends = list(itertools.accumulate(map(len, pieces), initial=offset))
     assert all(end % OBJECT == 0 for end in ends[1:-1])

@@ -141,6 +141,25 @@ class TestCutOff:
         image.close()
         pool.remove("a")
 
+    def test_what_is_in_flight_finds_it_out(self, sandbox, connect):
+        cluster = connect()
+        pool = cluster.open_pool("volumes")
+        pool.create("a", MiB)
+
+        def write(image):
+            image.aio_write(0, b"x").result()
+            # It may have come no further than librbd's cache.
+            image.flush()
+
+        for use in (lambda image: image.aio_read(0, 1).result(), write):
+            with pool.open("a", read_only=False) as image:
+                blocklist(sandbox, cluster)
+                with pytest.raises(exceptions.Unreachable):
+                    use(image)
+            assert pool.list_images() == ["a"]
+        racers.until(lambda: not watchers(pool, "a"))
+        pool.remove("a")
+
     def test_while_many_threads_use_it(self, sandbox, connect, connections):
         """None of them hangs or crashes, each sees at most one error, and all go on."""
         cluster = connect()

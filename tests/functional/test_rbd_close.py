@@ -53,6 +53,28 @@ def test_a_clone_may_be_closed_as_soon_as_it_is_open(sandbox, raw):
     assert ended.stdout == "survived\n", ended.stderr
 
 
+def test_what_is_in_flight_when_an_image_is_closed(sandbox, raw):
+    raw.create("volumes", "source", data=b"data" * (1 << 20))
+    volumes = stores.admin_volume_store(sandbox)
+    volumes.create_cloned_volume("clone", "source")
+    ended = end_of(sandbox, "reads = [image.aio_read(n << 18, 1 << 18) for n in range(8)]")
+    for name in ("clone", "source"):
+        volumes.delete(name)
+    assert ended.stdout == "survived\n", ended.stderr
+
+
+def test_what_has_just_ended_when_an_image_is_closed(sandbox, raw):
+    raw.create("volumes", "source", data=b"data" * (1 << 20))
+    volumes = stores.admin_volume_store(sandbox)
+    volumes.create_cloned_volume("clone", "source")
+    ended = end_of(
+        sandbox, "assert image.aio_read(1 << 20, 1 << 18).result() == b'data' * (1 << 16)"
+    )
+    for name in ("clone", "source"):
+        volumes.delete(name)
+    assert ended.stdout == "survived\n", ended.stderr
+
+
 def test_a_snap_whose_parent_the_image_has_not_may_be_left_at_once(sandbox, raw):
     raw.create("volumes", "source", data=b"data")
     volumes = stores.admin_volume_store(sandbox, features=samples.OLD_FEATURES)

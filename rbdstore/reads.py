@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading an image ahead of whoever takes its data.
+
+Several reads are in flight, in order, and no more than the window has room for: how much is in
+memory does not depend on the image, nor on how slow its reader is. Where an image has no data
+nothing is read, if it costs little to know.
+"""
+
+from __future__ import annotations
+
+import collections
+from collections.abc import Iterator
+from typing import Final
+
+from rbdstore.bodies import zeros
+from rbdstore.completions import Completion, Ended
+from rbdstore.driver import Extent, Image
+from rbdstore.settings import TRANSFER_WINDOW
+
+# Pieces without data need no room; this many may be known of ahead.
+_MOST_PIECES: Final = 64
+
+
+def drain(
+    image: Image, offset: int, length: int, *, window: int = TRANSFER_WINDOW
+) -> Iterator[bytes]:
+    """Read a stretch of an image, in pieces that end where its objects end.
+
+    :param window: how many bytes are read ahead of whoever takes the pieces
+    """
+    object_size = image.object_size
+    objects = _objects(image, object_size, offset, offset + length)
+    reads = _Reads(image, window, object_size)
+    try:
+        more = reads.look_ahead(objects)
+        while more:
+            piece = reads.take()
+            # Before its reader is at work on this one.
+            more = reads.look_ahead(objects)
+            yield piece
+            del piece
+    finally:
+        reads.wait()
+
+
+class _Reads:
+    """What is read ahead, in order."""
+
+    def __init__(self, image: Image, window: int, object_size: int) -> None:
+        self._image = image
+        self._window = window
+        self._zeros = zeros(object_size)
+        self._object_size = object_size
+        self._pieces: collections.deque[tuple[int, Completion[bytes]]] = collections.deque()
+        self._taken = 0
+
+    def look_ahead(self, objects: Iterator[tuple[int, int, bool]]) -> bool:
+        """Begin as many reads as there is room for. False: everything has been taken."""
+        while not self._pieces or (
+            self._taken + self._object_size <= self._window and len(self._pieces) < _MOST_PIECES
+        ):
+            found = next(objects, None)
+            if found is None:
+                break
+            self._begin(*found)
+        return bool(self._pieces)
+
+    def _begin(self, start: int, stop: int, has_data: bool) -> None:
+        size = stop - start
+        if has_data:
+            self._pieces.append((size, self._image.aio_read(start, size)))
+            self._taken += size
+        else:
+            whole = size == self._object_size
+            self._pieces.append((0, Ended(self._zeros if whole else self._zeros[:size])))
+
+    def take(self) -> bytes:
+        """Wait for the next piece."""
+        size, completion = self._pieces[0]
+        piece = completion.result()
+        self._pieces.popleft()
+        self._taken -= size
+        return piece
+
+    def wait(self) -> None:
+        """Return when nothing is in flight."""
+        for _size, completion in self._pieces:
+            completion.wait()
+
+
+def _objects(
+    image: Image, object_size: int, offset: int, end: int
+) -> Iterator[tuple[int, int, bool]]:
+    """Each object of a stretch: from where to where, and whether there may be data in it."""
+    extents: Iterator[Extent] = iter([Extent(offset, end - offset, True)])
+    # What a parent has would have to be asked for object by object.
+    if offset < end and image.fast_diff() and image.parent() is None:
+        extents = image.extents(offset, end - offset, whole_object=True)
+    data = (extent for extent in extents if extent.exists)
+    extent = next(data, None)
+    while offset < end:
+        stop = min(end, (offset // object_size + 1) * object_size)
+        while extent is not None and extent.offset + extent.length <= offset:
+            extent = next(data, None)
+        yield offset, stop, extent is not None and extent.offset < stop
+        offset = stop
