@@ -2,11 +2,14 @@
 """Settings: plain values that nobody changes on the way."""
 
 import dataclasses
+import hashlib
+import threading
 
 import memory
 import pytest
 
 from rbdstore.settings import Settings
+from rbdstore.testing import faults
 
 MiB = 1 << 20
 
@@ -30,6 +33,37 @@ def test_without_one_each_service_has_its_own():
         store.images.add("image", b"data")
         store.volumes.create("volume", MiB)
         assert object_sizes(store) == {"image": 8 * MiB, "volume": 4 * MiB}
+
+
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_how_many_threads_hash(threads):
+    def body():
+        yield b"x" * 64 * 1024
+        yield b"y" * 64 * 1024
+        seen.extend(each for each in threading.enumerate() if each.name == "rbdstore-hash")
+
+    seen = []
+    with memory.memory_store(pool="rbd", chunk_size=64 * 1024, transfer_threads=threads) as store:
+        image = store.images.add("image", body())
+    assert image.checksum == hashlib.md5(b"x" * 64 * 1024 + b"y" * 64 * 1024).hexdigest()
+    assert len(seen) == threads
+    assert not any(each.is_alive() for each in seen)
+
+
+@pytest.mark.parametrize("objects", [1, 4, 7])
+def test_how_much_is_read_ahead(objects):
+    plan = faults.Plan()
+    cluster = faults.FaultyCluster(memory.memory_cluster(), plan)
+    size = 64 * 1024
+    with memory.memory_store(
+        cluster, pool="rbd", chunk_size=size, transfer_window=objects * size
+    ) as store:
+        found = store.images.get(store.images.add("image", b"x" * 20 * size).uri)
+        plan.watch()
+        next(found)
+        # The first one has been taken.
+        assert plan.stop().count("Image.aio_read") == objects + 1
+        found.close()
 
 
 def object_sizes(store):

@@ -16,7 +16,7 @@ from rbdstore_memory.image import MemoryImage
 from rbdstore_memory.pool import MemoryPool
 from rbdstore_memory.state import ObjectState
 
-from rbdstore import exceptions
+from rbdstore import completions, exceptions
 from rbdstore.testing.suite.threads import THREADS
 
 ALL_HAVE_LOOKED = threading.Barrier(THREADS)
@@ -80,6 +80,21 @@ def remove_in_spite_of_children(remove_snap, self, snap_id):
 
 def write_what_fits(write, self, offset, data):
     write(self, offset, data[: max(0, self.size() - offset)])
+
+
+def write_when_it_is_waited_for(_, self, offset, data, done=None):
+    def write():
+        self.write(offset, data)
+        if done is not None:
+            done()
+
+    return completions.Postponed(write)
+
+
+def write_what_is_in_the_buffer_then(_, self, offset, data, done=None):
+    if done is not None:
+        done()
+    return completions.Postponed(lambda: self.write(offset, data))
 
 
 def watchers_and_oneself(watchers, self):
@@ -169,7 +184,25 @@ DEFECTS = [
     Defect("test_rollback", MemoryImage, "rollback", roll_back_the_data_only),
     Defect("test_the_metadata_are_copied", MemoryPool, "add", add_with_shared_metadata),
     Defect("test_the_clones_own_snaps", MemoryImage, "flatten", flatten_without_snaps),
+    Defect(
+        "test_what_is_written_in_flight",
+        MemoryImage,
+        "aio_write",
+        write_what_is_in_the_buffer_then,
+    ),
+    Defect(
+        "test_close_waits_for_what_is_in_flight",
+        MemoryImage,
+        "aio_write",
+        write_when_it_is_waited_for,
+    ),
     # Something else is told
+    Defect(
+        "test_what_is_written_in_flight",
+        MemoryImage,
+        "aio_write",
+        lambda aio_write, self, offset, data, done=None: aio_write(self, offset, data),
+    ),
     Defect(
         "test_writers_are_watchers_and_readers_are_not",
         MemoryImage,

@@ -9,7 +9,7 @@ import samples
 import scratch
 from samples import MiB
 
-from rbdstore import exceptions
+from rbdstore import exceptions, reads
 
 
 def test_who_may_not_write_is_told_by_the_completion(connect, pool):
@@ -58,13 +58,18 @@ def test_large_ones_across_many_objects(pool):
 def test_a_child_process_leaves_them_alone(pool):
     with scratch.an_image(pool, data=b"x" * MiB) as image:
         completion = image.aio_read(0, MiB)
+        pieces = reads.drain(image, 0, 16 * MiB)
+        next(pieces)
         child = os.fork()
         if not child:
             try:
+                completion.wait()
                 completion.result()
             except exceptions.Unreachable:
+                pieces.close()
                 image.close()
                 os._exit(0)
             os._exit(1)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
         assert completion.result() == b"x" * MiB
+        pieces.close()

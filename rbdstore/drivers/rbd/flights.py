@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import os
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
@@ -34,6 +35,7 @@ class Flight(Completion[T], abc.ABC, Generic[T]):
         self._spec = spec
         self._user = user
         self._done = done
+        self._pid = os.getpid()
         self._ended = threading.Event()
         self._completion: Any = None
         self._number = 0
@@ -52,6 +54,9 @@ class Flight(Completion[T], abc.ABC, Generic[T]):
             self._done()
 
     def wait(self) -> None:
+        if self._pid != os.getpid():
+            # librbd's threads have not come along into this child process.
+            return
         # An interrupt gets through here, but not through librbd's own wait, which then is short:
         # until its thread has left end().
         self._ended.wait()
