@@ -2,6 +2,7 @@
 """Threads: the real ones, also in a process that eventlet has patched."""
 
 import importlib.util
+import queue
 import subprocess
 import sys
 import threading
@@ -50,6 +51,7 @@ def run(program):
 
 def test_in_a_process_that_is_not_patched_they_are_the_usual_ones():
     assert threads.threading is threading
+    assert threads.queue is queue
 
 
 @needs_eventlet
@@ -176,3 +178,34 @@ with memory.memory_store(pool="rbd", lease_seconds=1.5) as store:
     pool = store._cluster.open_pool("rbd")
     print(pool.list_images(), pool.trash_list())
 """) == [str(list(range(8))), "[] []"]
+
+
+UPLOADS = """
+store = memory.memory_store(pool="rbd", chunk_size=4096, transfer_window=4 * 4096)
+
+
+def body(number):
+    for _ in range(30):
+        yield bytes([number]) * 1000
+        eventlet.sleep(0)
+
+
+def life(number):
+    uri = store.images.add(f"image-{number}", body(number)).uri
+    taken = b""
+    for piece in store.images.get(uri):
+        taken += piece
+        eventlet.sleep(0)
+    store.images.delete(uri)
+    return taken == bytes([number]) * 30_000
+
+
+for whole in eventlet.GreenPool(3).imap(life, range(1, 7)):
+    print(whole)
+"""
+
+
+@needs_eventlet
+def test_transfers_in_a_patched_process():
+    """Real threads hash, while greenthreads give the data and take them."""
+    assert run(UPLOADS) == ["True"] * 6
