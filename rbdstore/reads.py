@@ -16,6 +16,7 @@ from rbdstore.bodies import zeros
 from rbdstore.completions import Completion, Ended
 from rbdstore.driver import Extent, Image
 from rbdstore.settings import TRANSFER_WINDOW
+from rbdstore.window import piece_length
 
 # Pieces without data need no room; this many may be known of ahead.
 _MOST_PIECES: Final = 64
@@ -24,19 +25,19 @@ _MOST_PIECES: Final = 64
 def drain(
     image: Image, offset: int, length: int, *, window: int = TRANSFER_WINDOW
 ) -> Iterator[bytes]:
-    """Read a stretch of an image, in pieces that end where its objects end.
+    """Read a stretch of an image, in pieces that end where its objects end, or within them.
 
     :param window: how many bytes are read ahead of whoever takes the pieces
     """
-    object_size = image.object_size
-    objects = _objects(image, object_size, offset, offset + length)
-    reads = _Reads(image, window, object_size)
+    most = piece_length(image.object_size, window)
+    stretches = _stretches(image, most, offset, offset + length)
+    reads = _Reads(image, window, most)
     try:
-        more = reads.look_ahead(objects)
+        more = reads.look_ahead(stretches)
         while more:
             piece = reads.take()
             # Before its reader is at work on this one.
-            more = reads.look_ahead(objects)
+            more = reads.look_ahead(stretches)
             yield piece
             del piece
     finally:
@@ -46,20 +47,19 @@ def drain(
 class _Reads:
     """What is read ahead, in order."""
 
-    def __init__(self, image: Image, window: int, object_size: int) -> None:
+    def __init__(self, image: Image, window: int, most: int) -> None:
         self._image = image
         self._window = window
-        self._zeros = zeros(object_size)
-        self._object_size = object_size
+        self._most = most
         self._pieces: collections.deque[tuple[int, Completion[bytes]]] = collections.deque()
         self._taken = 0
 
-    def look_ahead(self, objects: Iterator[tuple[int, int, bool]]) -> bool:
+    def look_ahead(self, stretches: Iterator[tuple[int, int, bool]]) -> bool:
         """Begin as many reads as there is room for. False: everything has been taken."""
         while not self._pieces or (
-            self._taken + self._object_size <= self._window and len(self._pieces) < _MOST_PIECES
+            self._taken + self._most <= self._window and len(self._pieces) < _MOST_PIECES
         ):
-            found = next(objects, None)
+            found = next(stretches, None)
             if found is None:
                 break
             self._begin(*found)
@@ -71,8 +71,8 @@ class _Reads:
             self._pieces.append((size, self._image.aio_read(start, size)))
             self._taken += size
         else:
-            whole = size == self._object_size
-            self._pieces.append((0, Ended(self._zeros if whole else self._zeros[:size])))
+            whole = zeros(self._most)
+            self._pieces.append((0, Ended(whole if size == self._most else whole[:size])))
 
     def take(self) -> bytes:
         """Wait for the next piece."""
@@ -88,10 +88,8 @@ class _Reads:
             completion.wait()
 
 
-def _objects(
-    image: Image, object_size: int, offset: int, end: int
-) -> Iterator[tuple[int, int, bool]]:
-    """Each object of a stretch: from where to where, and whether there may be data in it."""
+def _stretches(image: Image, most: int, offset: int, end: int) -> Iterator[tuple[int, int, bool]]:
+    """Each piece: from where to where, and whether there may be data in it."""
     extents: Iterator[Extent] = iter([Extent(offset, end - offset, True)])
     # What a parent has would have to be asked for object by object.
     if offset < end and image.fast_diff() and image.parent() is None:
@@ -99,7 +97,7 @@ def _objects(
     data = (extent for extent in extents if extent.exists)
     extent = next(data, None)
     while offset < end:
-        stop = min(end, (offset // object_size + 1) * object_size)
+        stop = min(end, (offset // most + 1) * most)
         while extent is not None and extent.offset + extent.length <= offset:
             extent = next(data, None)
         yield offset, stop, extent is not None and extent.offset < stop

@@ -23,7 +23,7 @@ from rbdstore.bodies import Body, zeros
 from rbdstore.driver import Image, Progress
 from rbdstore.hashing import Digests, Hashes
 from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW
-from rbdstore.window import Piece, Window
+from rbdstore.window import Piece, Window, piece_length
 from rbdstore.writes import Writes
 
 __all__ = [
@@ -86,9 +86,9 @@ def fill(
     :raises InvalidBody: the body is shorter or longer than ``size``, or does not give bytes
     """
     room = image.size()
-    object_size = image.object_size
+    length = piece_length(image.object_size, window)
     done = 0
-    with _Intake(object_size, algorithm, window, threads) as intake:
+    with _Intake(length, algorithm, window, threads) as intake:
         with Writes(image, intake.window) as writes:
             for piece in intake.pieces(body, size):
                 end = done + len(piece)
@@ -96,7 +96,7 @@ def fill(
                     writes.finish()
                     room = end + min(max(room, _LEAST_GROWTH), _MOST_GROWTH)
                     image.resize(room)
-                if not _is_zeros(piece, object_size):
+                if not _is_zeros(piece, length):
                     writes.begin(done, piece)
                 intake.hash(piece)
                 del piece
@@ -122,7 +122,7 @@ def measure(
 
     :raises InvalidBody: as for :func:`fill`
     """
-    with _Intake(_READ_SIZE, algorithm, window, threads) as intake:
+    with _Intake(piece_length(_READ_SIZE, window), algorithm, window, threads) as intake:
         for piece in intake.pieces(body, size):
             intake.hash(piece)
         return intake.digests()

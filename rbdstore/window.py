@@ -3,9 +3,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from rbdstore.threads import threading
 
 Piece = bytes | bytearray
+
+_LEAST_LENGTH: Final = 1 << 20
+
+
+def piece_length(object_size: int, window: int) -> int:
+    """How long pieces are: as objects, or parts of them where a window could not hold four."""
+    most = max(window // 4, _LEAST_LENGTH)
+    return min(object_size, 1 << (most.bit_length() - 1))
 
 
 class Window:

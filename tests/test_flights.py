@@ -262,6 +262,17 @@ def test_memory_does_not_grow_with_the_image(pool, airport, tmp_path, kind):
     assert peak < window + (1 << order)
 
 
+def test_objects_that_the_window_has_no_room_for_are_taken_in_parts(pool, airport):
+    mib = 1 << 20
+    data = noise(9 * mib) + bytes(9 * mib) + noise(5)
+    pool.create("image", len(data), order=23)
+    with flying.opened(pool, airport) as image:
+        fill(image, io.BytesIO(data), len(data), window=4 * mib)
+        assert b"".join(reads.drain(image, 0, len(data), window=4 * mib)) == data
+    assert {length for _kind, _offset, length in airport.begun} == {mib, 5}
+    assert airport.most <= 4 * mib
+
+
 def test_holes_are_not_far_ahead_of_their_hashes(pool, airport, gate_hash):
     """They take no memory, but their number must not grow for ever."""
     size = 40 * OBJECT
