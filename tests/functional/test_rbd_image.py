@@ -36,6 +36,27 @@ class TestData:
                 with pytest.raises(exceptions.InvalidInput):
                     refused()
 
+    @pytest.mark.parametrize("kind", [bytearray, bytes])
+    def test_data_may_change_though_librbd_was_told_not_to_copy_it(self, pool, kind):
+        parts = [bytes([number]) * MiB for number in range(1, 17)]
+        with scratch.an_image(pool) as image:
+            for option in ("rbd_disable_zero_copy_writes", "rbd_cache"):
+                image.set_metadata(f"conf_{option}", "false")
+            buffer = bytearray(MiB)
+            with pool.open("a", read_only=False) as opened:
+                begun = []
+                for number, part in enumerate(parts):
+                    buffer[:] = part
+                    data = buffer if kind is bytearray else bytes(buffer)
+                    begun.append(opened.aio_write(number * MiB, data))
+                    # Memory that was freed is used again by the next.
+                    del data
+                    buffer[:] = bytes(MiB)
+                for completion in begun:
+                    completion.result()
+                opened.flush()
+                assert opened.read(0, 16 * MiB) == b"".join(parts)
+
     def test_discard_of_more_than_librbd_takes_at_once(self, pool):
         with scratch.an_image(pool, size=5 * GiB, data=b"x" * 100) as image:
             image.write(4 * GiB, b"y" * 100)

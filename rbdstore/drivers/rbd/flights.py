@@ -90,5 +90,13 @@ class Reading(Flight[bytes]):
 
 
 class Writing(Flight[None]):
+    """:ivar data: what librbd reads until it has ended, where it makes no copy"""
+
+    data = b""
+
+    def end(self, _completion: Any, data: bytes | None = None) -> None:
+        self.data = b""
+        super().end(_completion, data)
+
     def _given(self) -> None:
         return None

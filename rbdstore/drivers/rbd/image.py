@@ -27,6 +27,8 @@ _OBJECTS_AT_ONCE: Final = 4096
 _LISTINGS: Final = 20
 # Then librbd asks for each object, in spite of the feature.
 _INVALID: Final = rbd.RBD_FLAG_OBJECT_MAP_INVALID | rbd.RBD_FLAG_FAST_DIFF_INVALID
+# Where it is false librbd reads what it is given to write, without a copy, until that has ended.
+_COPYING: Final = "rbd_disable_zero_copy_writes"
 # What the keys of an image's metadata begin with in its header.
 _METADATA: Final = "metadata_"
 
@@ -52,6 +54,7 @@ class RbdImage(driver.Image):
         self._handle = handle
         self._closed = False
         self._snap_id: int | None = None
+        self._copying: bool | None = None
         # Those that are in flight; librbd keeps them until they have ended.
         self._flights: weakref.WeakSet[flights.Flight[Any]] = weakref.WeakSet()
         connection.hold()
@@ -148,10 +151,24 @@ class RbdImage(driver.Image):
         with self._calls() as handle:
             self._check_end(handle, offset + len(data))
             flight = flights.Writing(self._calls, self.spec, self._connection.user, done)
-            # This takes bytearrays, unlike the other, and copies them.
+            # This takes bytearrays, unlike the other.
+            if not self._copies(handle):
+                data = flight.data = bytes(data)
             flight.begin(handle.aio_write, data, offset)
             self._flights.add(flight)
         return flight
+
+    def _copies(self, handle: rbd.Image) -> bool:
+        """Whether librbd copies the data of asynchronous writes; so it is, if nobody changed it.
+
+        An operator may: in ceph.conf, in the monitors, for a pool or for an image.
+        """
+        if self._copying is None:
+            self._copying = False
+            with contextlib.suppress(rbd.Error):
+                found = {option["name"]: option["value"] for option in handle.config_list()}
+                self._copying = found.get(_COPYING) == "true"
+        return self._copying
 
     def _check_end(self, handle: rbd.Image, end: int) -> None:
         # librbd writes what fits before it says that not all did.
