@@ -183,9 +183,14 @@ class _Stretches:
             # The end first: what is appended after this look must not be taken for a hole.
             end = max(end, self._file.seek(0, os.SEEK_END))
             self._start = self._file.seek(self._position, os.SEEK_DATA)
-            self._end = self._file.seek(self._start, os.SEEK_HOLE)
         except OSError as error:
             # No data follow, or this file system knows nothing of holes; the rest is just read.
             self._start = end if error.errno == errno.ENXIO else self._position
             self._end = _FAR
+        else:
+            try:
+                self._end = self._file.seek(self._start, os.SEEK_HOLE)
+            except OSError:
+                # It has been cut off meanwhile: that it ends is to be seen, so it is read.
+                self._start, self._end = self._position, _FAR
         self._file.seek(self._position)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import itertools
+import os
 import random
 import signal
 import threading
@@ -560,6 +561,23 @@ def test_a_file_with_holes_of_another_size(pool, airport, tmp_path, change):
         pytest.raises(exceptions.InvalidBody),
     ):
         fill(image, file, 5 * OBJECT + change)
+
+
+def test_a_file_that_is_cut_off_while_its_holes_are_looked_for(tmp_path):
+    """What was data is not to become zeros."""
+    path = tmp_path / "file"
+    path.write_bytes(noise(4 * OBJECT))
+
+    class CutOff(io.FileIO):
+        def seek(self, position, whence=os.SEEK_SET):
+            if whence == os.SEEK_HOLE:
+                os.truncate(path, OBJECT)
+            return super().seek(position, whence)
+
+    with CutOff(path) as file:
+        file.seek(2 * OBJECT)
+        with memoryview(bytearray(OBJECT)) as target:
+            assert bodies._Stretches(file).fill(target) == 0
 
 
 def test_a_file_that_is_not_what_it_is_on_the_disk(pool, airport, tmp_path):
