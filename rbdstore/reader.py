@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from typing import Self
 
@@ -11,6 +12,7 @@ from rbdstore import exceptions, reads
 from rbdstore.closing import Closing
 from rbdstore.driver import Image
 from rbdstore.settings import TRANSFER_WINDOW
+from rbdstore.threads import threading
 
 
 class Reader(Closing):
@@ -33,7 +35,9 @@ class Reader(Closing):
         self._image = image
         self._snap_id = snap_id
         self._done = False
-        self._pieces = reads.drain(image, offset, size, window=window)
+        self._user = threading.local()
+        self._user.is_here = True
+        self._pieces: Iterator[bytes] = reads.drain(image, offset, size, window=window)
 
     def __iter__(self) -> Self:
         return self
@@ -41,6 +45,7 @@ class Reader(Closing):
     def __next__(self) -> bytes:
         if self._done:
             raise StopIteration
+        self._user.is_here = True
         try:
             with self._vanishing():
                 piece = next(self._pieces, None)
@@ -58,9 +63,16 @@ class Reader(Closing):
         """Stop reading. Also done at the end, and when the iterator is forgotten."""
         self._done = True
         self._image.close()
+        # What has been read ahead may be a whole window.
+        self._pieces = iter(())
 
     def __del__(self) -> None:
-        self.close()
+        if hasattr(self._user, "is_here") or sys.is_finalizing():
+            self.close()
+        else:
+            # The garbage is collected by any thread, also by the one that tells of the ends of
+            # reads: to close is to wait for those.
+            threading.Thread(target=self.close, name="rbdstore-close").start()
 
     def _check_still_there(self) -> None:
         image = self._image

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Self
 
 from rbdstore.bodies import zeros
 from rbdstore.completions import Completion, Ended
@@ -22,44 +22,52 @@ from rbdstore.window import piece_length
 _MOST_PIECES: Final = 64
 
 
-def drain(
-    image: Image, offset: int, length: int, *, window: int = TRANSFER_WINDOW
-) -> Iterator[bytes]:
+def drain(image: Image, offset: int, length: int, *, window: int = TRANSFER_WINDOW) -> Reads:
     """Read a stretch of an image, in pieces that end where its objects end, or within them.
+
+    What has been begun is waited for by ``close()`` of the iterator, or of the image.
 
     :param window: how many bytes are read ahead of whoever takes the pieces
     """
-    most = piece_length(image.object_size, window)
-    stretches = _stretches(image, most, offset, offset + length)
-    reads = _Reads(image, window, most)
-    try:
-        more = reads.look_ahead(stretches)
-        while more:
-            piece = reads.take()
-            # Before its reader is at work on this one.
-            more = reads.look_ahead(stretches)
-            yield piece
-            del piece
-    finally:
-        reads.wait()
+    return Reads(image, offset, length, window)
 
 
-class _Reads:
-    """What is read ahead, in order."""
+class Reads:
+    """What is read ahead, in order.
 
-    def __init__(self, image: Image, window: int, most: int) -> None:
+    No generator: where one is forgotten its ``finally`` may be run by any thread, also by the one
+    that what it waits for needs.
+    """
+
+    def __init__(self, image: Image, offset: int, length: int, window: int) -> None:
         self._image = image
         self._window = window
-        self._most = most
+        self._most = piece_length(image.object_size, window)
+        self._stretches = _stretches(image, self._most, offset, offset + length)
         self._pieces: collections.deque[tuple[int, Completion[bytes]]] = collections.deque()
         self._taken = 0
 
-    def look_ahead(self, stretches: Iterator[tuple[int, int, bool]]) -> bool:
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        try:
+            if self._look_ahead():
+                piece = self._take()
+                # Before its reader is at work on this one.
+                self._look_ahead()
+                return piece
+        except BaseException:
+            self.close()
+            raise
+        raise StopIteration
+
+    def _look_ahead(self) -> bool:
         """Begin as many reads as there is room for. False: everything has been taken."""
         while not self._pieces or (
             self._taken + self._most <= self._window and len(self._pieces) < _MOST_PIECES
         ):
-            found = next(stretches, None)
+            found = next(self._stretches, None)
             if found is None:
                 break
             self._begin(*found)
@@ -74,7 +82,7 @@ class _Reads:
             whole = zeros(self._most)
             self._pieces.append((0, Ended(whole if size == self._most else whole[:size])))
 
-    def take(self) -> bytes:
+    def _take(self) -> bytes:
         """Wait for the next piece."""
         size, completion = self._pieces[0]
         piece = completion.result()
@@ -82,10 +90,12 @@ class _Reads:
         self._taken -= size
         return piece
 
-    def wait(self) -> None:
-        """Return when nothing is in flight."""
+    def close(self) -> None:
+        """Give nothing more, and return when nothing is in flight."""
+        self._stretches = iter(())
         for _size, completion in self._pieces:
             completion.wait()
+        self._pieces.clear()
 
 
 def _stretches(image: Image, most: int, offset: int, end: int) -> Iterator[tuple[int, int, bool]]:

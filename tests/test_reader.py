@@ -3,6 +3,7 @@
 
 import gc
 import itertools
+import threading
 import weakref
 
 import memory
@@ -148,6 +149,29 @@ def test_to_forget_it_is_to_close_it(handle):
     del found
     gc.collect()
     assert gone() is None
+    assert is_closed(handle)
+
+
+def test_another_thread_that_collects_it_does_not_wait(handle):
+    """That may be the one whose word the image waits for."""
+    go_on, closed = threading.Event(), threading.Event()
+    close = handle.close
+
+    def slow_close():
+        go_on.wait()
+        close()
+        closed.set()
+
+    handle.close = slow_close
+    held = [reader_of(handle)]
+    next(held[0])
+    collector = threading.Thread(target=held.clear)
+    collector.start()
+    collector.join(60)
+    waits = collector.is_alive()
+    go_on.set()
+    assert closed.wait(60)
+    assert not waits
     assert is_closed(handle)
 
 
