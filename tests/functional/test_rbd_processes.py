@@ -29,6 +29,21 @@ def run(sandbox, code, before="", timeout=60):
     return done.stdout.split()
 
 
+# Most of it has been asked for, and not come yet.
+READING = """
+            from rbdstore import reader
+            pool = cluster.open_pool("volumes")
+            pool.create("a", 64 << 20, order=20)
+            with pool.open("a", read_only=False) as image:
+                for offset in range(0, 64 << 20, 1 << 20):
+                    image.write(offset, b"x" * (1 << 20))
+                image.flush()
+            image = pool.open("a")
+            found = reader.Reader(image, None, 0, 64 << 20, window=64 << 20)
+            next(found)
+            """
+
+
 class TestFork:
     @pytest.mark.parametrize("end", ["os._exit(0)", "sys.exit(0)"])
     @pytest.mark.parametrize("close", ["", "image.close(); pool.close(); cluster.close()"])
@@ -64,6 +79,24 @@ class TestFork:
             """,
         )
         assert said == ["refused", "data", "0", "refused", "data", "0", "data", "1"]
+
+    def test_a_child_forgets_a_reader_that_reads_ahead(self, sandbox):
+        said = run(
+            sandbox,
+            READING
+            + """
+            child = os.fork()
+            if not child:
+                found = image = None
+                gc.collect()
+                os._exit(0)
+            print(os.waitpid(child, 0)[1])
+            found.close()
+            pool.remove("a")
+            cluster.close()
+            """,
+        )
+        assert said == ["0"]
 
     def test_a_fork_while_other_threads_are_at_work(self, sandbox):
         said = run(
@@ -131,6 +164,11 @@ def test_a_process_that_closes_nothing_ends(sandbox, raw):
     )
     assert said == ["a"]
     racers.until(lambda: not watchers_of(raw, "volumes", "a"))
+    raw.remove("volumes", "a")
+
+
+def test_a_process_that_ends_while_it_reads_ahead(sandbox, raw):
+    assert run(sandbox, READING + "print(len(next(found)))") == [str(1 << 20)]
     raw.remove("volumes", "a")
 
 

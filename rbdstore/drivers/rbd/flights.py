@@ -8,10 +8,13 @@ it calls, and where that waits, everything of the image waits.
 from __future__ import annotations
 
 import abc
+import atexit
 import contextlib
 import os
+import time
+import weakref
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from rbdstore import exceptions
 from rbdstore.completions import Completion
@@ -20,6 +23,9 @@ from rbdstore.spec import ImageSpec
 from rbdstore.threads import threading
 
 T = TypeVar("T")
+
+# How long a process that ends without closing its images waits for the cluster.
+_EXIT_SECONDS: Final = 10
 
 Calls = Callable[[], contextlib.AbstractContextManager[Any]]
 """Surrounds what needs the image's handle, and raises where that may not be used any more."""
@@ -40,9 +46,11 @@ class Flight(Completion[T], abc.ABC, Generic[T]):
         self._completion: Any = None
         self._number = 0
         self._data = b""
+        self._pid = os.getpid()
 
     def begin(self, operation: Callable[..., Any], *arguments: Any) -> None:
         """Call a method of the binding's that takes :meth:`end` last."""
+        _begun.add(self)
         self._completion = operation(*arguments, self.end)
 
     def end(self, _completion: Any, data: bytes | None = None) -> None:
@@ -60,9 +68,10 @@ class Flight(Completion[T], abc.ABC, Generic[T]):
         # An interrupt gets through here, but not through librbd's own wait, which then is short:
         # until its thread has left end().
         self._ended.wait()
-        if self._completion is not None:
-            self._completion.wait_for_complete_and_cb()
-            self._number = self._completion.get_return_value()
+        completion = self._completion
+        if completion is not None:
+            completion.wait_for_complete_and_cb()
+            self._number = completion.get_return_value()
             # It refers to this object, too, and the two would keep the data.
             self._completion = None
 
@@ -78,6 +87,11 @@ class Flight(Completion[T], abc.ABC, Generic[T]):
                     user=self._user,
                 )
         return self._given()
+
+    def land(self, until: float) -> None:
+        """Wait for its end, but not for ever."""
+        if self._pid == os.getpid() and self._ended.wait(max(0, until - time.monotonic())):
+            self.wait()
 
     @abc.abstractmethod
     def _given(self) -> T: ...
@@ -100,3 +114,14 @@ class Writing(Flight[None]):
 
     def _given(self) -> None:
         return None
+
+
+_begun: weakref.WeakSet[Flight[Any]] = weakref.WeakSet()
+
+
+@atexit.register
+def _land() -> None:
+    # A thread of librbd's that calls back while the interpreter is taken down aborts the process.
+    until = time.monotonic() + _EXIT_SECONDS
+    for flight in list(_begun):
+        flight.land(until)

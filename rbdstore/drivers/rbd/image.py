@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import typing
 import weakref
 from collections.abc import Callable, Iterator
@@ -99,7 +100,8 @@ class RbdImage(driver.Image):
 
     def _settle(self) -> None:
         """To be called before librbd closes the image, or a parent that it may not need next."""
-        if not self._connection.inherited:
+        # While the interpreter is taken down nothing can be called back any more.
+        if not self._connection.inherited and not sys.is_finalizing():
             for flight in list(self._flights):
                 flight.wait()
             settling.settle(self.pool.ioctx_of(self._connection))
