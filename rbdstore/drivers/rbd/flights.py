@@ -46,7 +46,6 @@ class Flight(Completion[T], abc.ABC, Generic[T]):
         self._completion: Any = None
         self._number = 0
         self._data = b""
-        self._pid = os.getpid()
 
     def begin(self, operation: Callable[..., Any], *arguments: Any) -> None:
         """Call a method of the binding's that takes :meth:`end` last."""
