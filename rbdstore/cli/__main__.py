@@ -18,6 +18,8 @@ def main() -> int:
             "pip install 'rbdstore[cli]'\n"
         )
         return 1
+    except KeyboardInterrupt:
+        return 130
     return app.main()
 
 

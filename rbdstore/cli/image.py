@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import os
 import stat
 import sys
@@ -98,7 +99,9 @@ class Get(base.Command):
         )
         parser.add_argument("--length", type=shapes.size, help="how much (default: all the rest)")
         parser.add_argument(
-            "--force", action="store_true", help="replace a file that is there already"
+            "--force",
+            action="store_true",
+            help="replace a file that is there already, or overwrite a block device",
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
@@ -113,8 +116,10 @@ class Get(base.Command):
         ):
             if output == _STREAM:
                 _pour(data, sys.stdout.buffer, "standard output", progress)
-            elif os.path.exists(output) and not stat.S_ISREG(os.stat(output).st_mode):
-                # A block device, a pipe: it is what it is, and cannot be replaced.
+            elif (kind := _kind(output)) is not None and not stat.S_ISREG(kind):
+                # It is what it is, and cannot be replaced.
+                if stat.S_ISBLK(kind) and not parsed_args.force:
+                    raise FileExistsError(0, "it is a block device; --force overwrites it", output)
                 with open(output, "wb", buffering=0) as file:
                     _pour(data, file, output, progress)
             else:
@@ -178,6 +183,14 @@ class Delete(base.Command):
         )
 
 
+def _kind(path: str) -> int | None:
+    """What a path leads to, in the mode that the system has for it; None: there is nothing."""
+    try:
+        return os.stat(path).st_mode
+    except FileNotFoundError:
+        return None
+
+
 @contextlib.contextmanager
 def _reading(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
     """Open a file; give it with its length, where that is known before it is read."""
@@ -221,6 +234,17 @@ def _naming(path: str) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, path) from error
 
 
+def _give_name(draft: str, path: str) -> None:
+    """Name a file, unless there is one of that name."""
+    try:
+        os.link(draft, path)
+    except OSError as error:
+        # There are file systems without hard links.
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS) or os.path.lexists(path):
+            raise
+        os.rename(draft, path)
+
+
 @contextlib.contextmanager
 def _made_whole(path: str, *, replace: bool) -> Iterator[BinaryIO]:
     """Write a file that gets its name when it is whole; nothing is left of one that is not."""
@@ -238,7 +262,7 @@ def _made_whole(path: str, *, replace: bool) -> Iterator[BinaryIO]:
             if replace:
                 os.replace(draft, path)
             else:
-                os.link(draft, path)
+                _give_name(draft, path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)

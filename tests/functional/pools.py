@@ -35,7 +35,7 @@ def leftovers(client, pool):
     with client.open_ioctx(pool) as ioctx:
         return sorted(
             f"{namespace}/{key}" if namespace else key
-            for namespace, key in _objects(ioctx)
+            for namespace, key in objects(ioctx)
             if key not in BOOKKEEPING
         ) + [f"{index}: {entry}" for index in INDEXES for entry in sorted(_entries(ioctx, index))]
 
@@ -49,7 +49,7 @@ def assert_empty(client, names=None):
 def clear(client, pool):
     """Remove everything from a pool, whatever state it is in."""
     with client.open_ioctx(pool) as ioctx:
-        for namespace, key in list(_objects(ioctx)):
+        for namespace, key in list(objects(ioctx)):
             # Of a namespace nothing need stay, of the pool the indexes.
             if key not in BOOKKEEPING or namespace:
                 ioctx.set_namespace(namespace)
@@ -66,7 +66,8 @@ def clear(client, pool):
                     ioctx.operate_write_op(op, index)
 
 
-def _objects(ioctx):
+def objects(ioctx):
+    """Namespace and name of each RADOS object of a pool."""
     ioctx.set_namespace(rados.LIBRADOS_ALL_NSPACES)
     found = [(one.nspace, one.key) for one in ioctx.list_objects()]
     for namespace, key in found:

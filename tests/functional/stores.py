@@ -19,6 +19,7 @@ import pathlib
 import subprocess
 import sys
 
+import pools
 import rados
 import rbd
 
@@ -288,8 +289,7 @@ class Foreign:
     def objects(self, pool):
         """The names of all RADOS objects of a pool, in every namespace."""
         with self.ioctx(pool) as ioctx:
-            ioctx.set_namespace(rados.LIBRADOS_ALL_NSPACES)
-            return sorted(found.key for found in ioctx.list_objects())
+            return sorted(key for _namespace, key in pools.objects(ioctx))
 
     def state(self):
         """Everything that an operation which failed must have left as it was, but the bytes."""

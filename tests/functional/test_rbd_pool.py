@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only the rbd driver promises of pools. The rest is in ``test_suite``."""
 
+import subprocess
+
 import pytest
 import scratch
 from scratch import MiB
@@ -43,6 +45,19 @@ class TestImages:
         with pytest.raises(error):
             pool.create(name, size, order=order)
         assert pool.list_images() == []
+
+    def test_a_name_that_is_not_utf8(self, pool, sandbox):
+        """The bindings cannot list such a pool; what to do about it is said."""
+
+        def rbd_command(*arguments):
+            subprocess.run(["rbd", *arguments], env=sandbox.env(), check=True, capture_output=True)
+
+        rbd_command("create", b"volumes/\xff", "--size", "1")
+        try:
+            with pytest.raises(exceptions.ClusterError, match=r"not UTF-8.*with the rbd command"):
+                pool.list_images()
+        finally:
+            rbd_command("rm", b"volumes/\xff")
 
     def test_rights(self, connect):
         cluster = connect("cinder")

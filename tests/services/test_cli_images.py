@@ -2,7 +2,9 @@
 """``rbdstore image``: files and pipes become images, and come out again."""
 
 import contextlib
+import errno
 import hashlib
+import os
 import subprocess
 
 import commands
@@ -136,6 +138,17 @@ def test_get_into_something_that_is_no_file(shell, image, tmp_path):
     assert line == "rbdstore: /dev/full: No space left on device"
 
 
+def test_a_file_system_without_hard_links(shell, image, output, monkeypatch):
+    def link(*_paths):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", link)
+    shell.ok("image", "get", "image-1", "-o", str(output))
+    assert output.read_bytes() == samples.pattern("image", 9 * MiB)
+    assert "--force replaces it" in shell.fails("image", "get", "image-1", "-o", str(output))
+    assert commands.folder_of(output.parent) == {"disk.raw"}
+
+
 def test_show(shell, image):
     shown = shell.json("image", "show", "image-1")
     assert shown == shell.json("image", "show", image.uri)
@@ -164,7 +177,9 @@ def test_delete(shell, images):
     assert images.list() == []
 
 
-def test_delete_an_image_in_use(shell, image, images, volumes):
+def test_delete_an_image_in_use(shell, place, image, images):
+    # Who deletes the last clone takes the image's data with it, where that user may.
+    volumes = place.volumes("admin")
     stored = images.add("image-2", b"data")
     volumes.clone("volume-1", stored.uri)
     line = shell.fails("image", "delete", "image-2")

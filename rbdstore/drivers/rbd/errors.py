@@ -143,6 +143,11 @@ def translated(
     except (OverflowError, UnicodeEncodeError) as exc:
         # What the bindings cannot hand on to the library below.
         raise exceptions.InvalidInput(f"an argument is out of range ({exc})", spec=spec) from exc
+    except UnicodeDecodeError as exc:
+        # The bindings take every name for UTF-8, and fail for a whole list because of one.
+        raise exceptions.ClusterError(
+            f"there is a name that is not UTF-8 ({exc}); rename it with the rbd command", spec=spec
+        ) from exc
 
 
 def translate(
