@@ -58,6 +58,7 @@ def _cut_parts(body: Body, window: Window) -> Iterator[Piece]:
     filled = 0
     for part in _parts(body, length):
         if not filled and len(part) == length and type(part) is bytes:
+            buffer = None
             yield part
             # What is waited for here may be the room that this one has.
             del part
@@ -79,6 +80,7 @@ def _cut_parts(body: Body, window: Window) -> Iterator[Piece]:
                     del buffer
                     buffer = window.reserve()
                     filled = 0
+        del part
     if filled and buffer is not None:
         del buffer[filled:]
         yield buffer
