@@ -13,6 +13,8 @@ class Settings:
 
     :ivar chunk_size: the size of a new image's objects, a power of two; None: the service's own
     :ivar max_clone_depth: 0 or less makes every ``create_cloned_volume`` a full copy
+    :ivar clone_gather_time: how long clones of one volume are waited for to share a snapshot
+    :ivar max_snapshots_on_image: beyond it the oldest clones are flattened in the background
     :ivar lease_seconds: how long a name stays locked after its holder has died
     """
 
@@ -24,6 +26,8 @@ class Settings:
     flatten_target: Literal["source", "destination"] = "source"
     flatten_mode: Literal["inline", "task"] = "inline"
     concurrent_flatten_operations: int = 3
+    clone_gather_time: float = 0.02
+    max_snapshots_on_image: int = 450
     lease_seconds: float = 30.0
 
     def object_order(self, default_chunk_size: int) -> int:

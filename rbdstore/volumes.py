@@ -59,6 +59,10 @@ class VolumeStore:
         self._settings = settings
         self._cloner = cloning.Cloner(settings)
 
+    def close(self) -> None:
+        """End what goes on in the background. Called by the store when it is closed."""
+        self._cloner.close()
+
     # Looking
 
     def get(self, name: str) -> Volume:
@@ -415,7 +419,8 @@ class VolumeStore:
             # In one order everywhere, so that two callers do not wait for each other.
             made = [stack.enter_context(self._draft(name, request)) for name in sorted(names)]
             self._cloner.clone_volume([d for d in made if not d.adopted], source, size)
-            volumes = [self.get(name) for name in names]
+            depths: lineage.Depths = {}
+            volumes = parallel.each(lambda name: self._look(name, depths), names)
         LOG.info("created %d clones of %s", len(names), self._pool.spec(source))
         return volumes
 
