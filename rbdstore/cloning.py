@@ -35,10 +35,12 @@ def check_fits(source: Image, snap: Snap, size: int | None) -> None:
 class _Base:
     """What clones of a volume are made from.
 
+    :ivar depth: how many parents the clones have
     :ivar too_deep: the clones are to be flattened
     """
 
     snap: Snap
+    depth: int
     too_deep: bool
 
 
@@ -64,10 +66,15 @@ class Cloner:
             snap = dataclasses.replace(snap, protected=True)
         draft.clone(source, snap, size)
 
-    def clone_volume(self, drafts: Sequence[Draft], source: str, size: int | None) -> None:
-        """Make every draft a clone of the volume ``source`` as it is now, and publish it."""
+    def clone_volume(
+        self, drafts: Sequence[Draft], source: str, size: int | None
+    ) -> lineage.Depths:
+        """Make every draft a clone of the volume ``source`` as it is now, and publish it.
+
+        :return: what is known of their depths by that
+        """
         if not drafts:
-            return
+            return {}
         pool = drafts[0].pool
         with pool.open(source) as image:
             if size is not None:
@@ -87,6 +94,7 @@ class Cloner:
             # Of nothing there are no clones.
             for draft in drafts:
                 draft.take_back_unused()
+        return {lineage.link(image, base.snap.name): base.depth}
 
     def _clone_together(self, drafts: Sequence[Draft], image: Image, size: int | None) -> _Base:
         """Share a snapshot with all who clone the same volume at this moment."""
@@ -117,17 +125,18 @@ class Cloner:
         with pool.open(image_id=image.id, read_only=False) as source:
             # A full copy is a flattened clone: librbd's own copy, of a snapshot of a clone, writes
             # zeros where the data is still the parent's (seen in 16.2.15).
-            too_deep = limit <= 0 or lineage.depth(source) >= limit
+            depth = lineage.depth(source)
+            too_deep = depth >= limit or limit <= 0
             if limit > 0 and too_deep and self._settings.flatten_target == "source":
                 self._flatten_image(claim, source.id)
-                too_deep = False
+                depth, too_deep = 0, False
             if name not in (snap.name for snap in source.snaps()):
                 source.create_snap(name)
             if pool.cluster.clone_format == 1:
                 source.protect_snap(name)
             snaps = source.snaps()
         self._thinner.see_to(image, len(snaps))
-        return _Base(next(snap for snap in snaps if snap.name == name), too_deep)
+        return _Base(next(snap for snap in snaps if snap.name == name), depth + 1, too_deep)
 
     def flatten(self, claim: claims.Claim, name: str, *, progress: Progress | None = None) -> None:
         """Flatten an image; remove what was only kept for it. ``claim`` keeps the journal."""

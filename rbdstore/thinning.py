@@ -73,7 +73,9 @@ class Thinner:
                 if self._closed or not self._due:
                     self._worker = None
                     return
-                image_id, pool = next(iter(self._due.items()))
+                # Those that are cloned again meanwhile are due again.
+                image_id = next(iter(self._due))
+                pool = self._due.pop(image_id)
             try:
                 self._thin(pool, image_id)
             except _ClosedError:
@@ -82,8 +84,6 @@ class Thinner:
                 LOG.debug("another process sees to it: %s", error)
             except Exception as error:
                 LOG.warning("could not flatten the oldest clones of %s: %s", image_id, error)
-            with self._lock:
-                del self._due[image_id]
 
     def _thin(self, pool: Pool, image_id: str) -> None:
         lease = leases.acquire(

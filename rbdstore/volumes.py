@@ -418,8 +418,8 @@ class VolumeStore:
             request = ["create_cloned_volume", source, size]
             # In one order everywhere, so that two callers do not wait for each other.
             made = [stack.enter_context(self._draft(name, request)) for name in sorted(names)]
-            self._cloner.clone_volume([d for d in made if not d.adopted], source, size)
-            depths: lineage.Depths = {}
+            new = [draft for draft in made if not draft.adopted]
+            depths = self._cloner.clone_volume(new, source, size)
             volumes = parallel.each(lambda name: self._look(name, depths), names)
         LOG.info("created %d clones of %s", len(names), self._pool.spec(source))
         return volumes

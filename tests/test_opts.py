@@ -101,6 +101,8 @@ def test_settings_are_in_bytes_and_seconds():
         "rbd_flatten_target": "destination",
         "rbd_flatten_mode": "task",
         "rbd_concurrent_flatten_operations": "7",
+        "rbd_clone_gather_time": "0.5",
+        "rbd_max_snapshots_on_image": "100",
         "rbd_lease_seconds": "12",
     }
     assert opts.settings_from(opts.check(values, opts.COMMON)) == settings.Settings(
@@ -112,6 +114,8 @@ def test_settings_are_in_bytes_and_seconds():
         flatten_target="destination",
         flatten_mode="task",
         concurrent_flatten_operations=7,
+        clone_gather_time=0.5,
+        max_snapshots_on_image=100,
         lease_seconds=12,
     )
 
