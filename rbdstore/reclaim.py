@@ -124,7 +124,8 @@ def is_deleted(pool: Pool, image_id: str) -> bool:
 
 def _remove_unused(pool: Pool, image_id: str, snap: Snap, seconds: float) -> None:
     # Where many clones go at the same time, each is the last one in its own eyes.
-    with _removals.join((id(pool.cluster), image_id, snap.id)) as group:
+    key = (id(pool.cluster), pool.name, pool.namespace, image_id, snap.id)
+    with _removals.join(key) as group:
         group.once(lambda: _remove_unused_alone(pool, image_id, snap, seconds))
 
 

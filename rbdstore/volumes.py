@@ -390,6 +390,9 @@ class VolumeStore:
     def create_cloned_volume(self, name: str, source: str, size: int | None = None) -> Volume:
         """Make a volume from another, in use or not, as it is now.
 
+        Calls for one source that come at the same time share a snapshot, which is made after the
+        last of them has come (``rbd_clone_gather_time``); nothing else of them is shared.
+
         At ``rbd_max_clone_depth`` the source is flattened first, or the new volume after
         (``rbd_flatten_target``); with a limit of 0 or less the new volume is a full copy.
 
