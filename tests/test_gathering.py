@@ -246,14 +246,26 @@ def test_nothing_is_left_of_a_group_whose_members_all_failed(gathered, threads, 
     assert share(gathered, work) == ("3", work)
 
 
-def ctrl_c(threads, is_time):
+@pytest.fixture
+def ctrl_c(threads):
     """Interrupt the main thread, which runs the test, when it is time."""
+    seen = threading.Event()
 
-    def interrupt():
+    def handle(_number, _frame):
+        if not seen.is_set():
+            seen.set()
+            raise KeyboardInterrupt
+
+    def interrupt(is_time):
         until(is_time)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        while not seen.is_set():
+            signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            # One that comes right before a thread begins to wait does not wake it.
+            seen.wait(0.01)
 
-    return threads.submit(interrupt)
+    before = signal.signal(signal.SIGINT, handle)
+    yield lambda is_time: threads.submit(interrupt, is_time)
+    signal.signal(signal.SIGINT, before)
 
 
 def share_until_interrupted(gathered, do, *go_on):
@@ -266,30 +278,30 @@ def share_until_interrupted(gathered, do, *go_on):
                 event.set()
 
 
-def test_ctrl_c_while_it_is_done(gathered, threads, busy):
+def test_ctrl_c_while_it_is_done(gathered, threads, busy, ctrl_c):
     work, own = Work(), Work()
     call = threads.submit(share, gathered, work)
     until(lambda: gathered.waiting() == 1)
     # Either of the two may lead.
-    ctrl_c(threads, lambda: work.begun.is_set() or own.begun.is_set())
+    ctrl_c(lambda: work.begun.is_set() or own.begun.is_set())
     busy.go_on.set()
     with pytest.raises(KeyboardInterrupt):
         share_until_interrupted(gathered, own, work.go_on)
     assert outcome(call)[1] is work
 
 
-def test_ctrl_c_while_it_is_waited_for(gathered, threads, busy):
+def test_ctrl_c_while_it_is_waited_for(gathered, threads, busy, ctrl_c):
     work, own = Work(), Work()
     call = threads.submit(share, gathered, work)
     until(lambda: gathered.waiting() == 1)
-    ctrl_c(threads, lambda: gathered.waiting() == 2)
+    ctrl_c(lambda: gathered.waiting() == 2)
     with pytest.raises(KeyboardInterrupt):
         share_until_interrupted(gathered, own, work.go_on, busy.go_on)
     assert outcome(call) == ("2", work)
     assert own.calls == 0
 
 
-def test_ctrl_c_while_others_are_waited_for(gathered, threads, busy):
+def test_ctrl_c_while_others_are_waited_for(gathered, threads, busy, ctrl_c):
     """Then it does not wait for them, and they are served all the same."""
     may_end = threading.Event()
 
@@ -303,7 +315,7 @@ def test_ctrl_c_while_others_are_waited_for(gathered, threads, busy):
         with gathered.join(KEY) as member:
             busy.go_on.set()
             member.once(int)
-            ctrl_c(threads, lambda: member._group.members == 1)
+            ctrl_c(lambda: member._group.members == 1)
 
     call = threads.submit(stay)
     until(lambda: gathered.waiting() == 1)
