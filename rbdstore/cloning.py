@@ -6,9 +6,19 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from rbdstore import claims, exceptions, flattening, lineage, sizes, spec
+from rbdstore import (
+    claims,
+    exceptions,
+    flattening,
+    gathering,
+    lineage,
+    parallel,
+    sizes,
+    spec,
+    thinning,
+)
 from rbdstore.drafts import Draft
-from rbdstore.driver import Image, Progress, Snap, find_snap
+from rbdstore.driver import Child, Image, Pool, Progress, Snap
 from rbdstore.settings import Settings
 
 
@@ -21,12 +31,33 @@ def check_fits(source: Image, snap: Snap, size: int | None) -> None:
         )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Base:
+    """What clones of a volume are made from.
+
+    :ivar depth: how many parents the clones have
+    :ivar too_deep: the clones are to be flattened
+    """
+
+    snap: Snap
+    depth: int
+    too_deep: bool
+
+
 class Cloner:
     """Fills drafts with clones, and flattens what has become too deep."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._flattener = flattening.Flattener(settings)
+        self._thinner = thinning.Thinner(settings, self._flatten_child)
+        self._gathering: gathering.Gathering[_Base] = gathering.Gathering(
+            settings.clone_gather_time, spec.new_clone_snap
+        )
+
+    def close(self) -> None:
+        """End what goes on in the background."""
+        self._thinner.close()
 
     def clone_snapshot(self, draft: Draft, source: Image, snap: Snap, size: int | None) -> None:
         """Make ``draft`` a clone of a snapshot."""
@@ -35,58 +66,96 @@ class Cloner:
             snap = dataclasses.replace(snap, protected=True)
         draft.clone(source, snap, size)
 
-    def clone_volume(self, drafts: Sequence[Draft], source: str, size: int | None) -> None:
-        """Make every draft a clone of the volume ``source`` as it is now, and publish it."""
+    def clone_volume(
+        self, drafts: Sequence[Draft], source: str, size: int | None
+    ) -> lineage.Depths:
+        """Make every draft a clone of the volume ``source`` as it is now, and publish it.
+
+        :return: what is known of their depths by that
+        """
         if not drafts:
-            return
+            return {}
         pool = drafts[0].pool
-        limit = self._settings.max_clone_depth
-        with pool.open(source, read_only=False) as image:
+        with pool.open(source) as image:
             if size is not None:
                 sizes.check_size(size, least=image.size())
             for draft in drafts:
                 draft.check_free()
-            # A full copy is a flattened clone: librbd's own copy, of a snapshot of a clone, writes
-            # zeros where the data is still the parent's (seen in 16.2.15).
-            too_deep = limit <= 0 or lineage.depth(image) >= limit
-            if limit > 0 and too_deep and self._settings.flatten_target == "source":
-                self.flatten(drafts[0], source)
-                too_deep = False
-            by_snap = self._snapshot(drafts, image)
-            for draft in drafts:
-                self.clone_snapshot(draft, image, by_snap[draft.name], size)
+            if pool.cluster.clone_format == 1:
+                base = self._clone_alone(drafts, image, size)
+            else:
+                base = self._clone_together(drafts, image, size)
         for draft in drafts:
-            if too_deep:
+            if base.too_deep:
                 self.flatten(draft, draft.draft)
         # All are clones by now, so none of them can lose the snapshot to a deletion of another.
-        for draft in drafts:
-            draft.publish()
-        if not by_snap[drafts[0].name].size:
+        parallel.each(lambda draft: draft.publish(), drafts)
+        if not base.snap.size:
             # Of nothing there are no clones.
             for draft in drafts:
                 draft.take_back_unused()
+        return {lineage.link(image, base.snap.name): base.depth}
 
-    def _snapshot(self, drafts: Sequence[Draft], image: Image) -> dict[str, Snap]:
-        """Snapshot ``image`` once for all drafts, or, in clone format 1, once for each."""
-        if image.pool.cluster.clone_format == 1:
-            names = {draft.name: spec.clone_snap_v1(draft.name) for draft in drafts}
-        else:
-            names = dict.fromkeys((draft.name for draft in drafts), spec.new_clone_snap())
+    def _clone_together(self, drafts: Sequence[Draft], image: Image, size: int | None) -> _Base:
+        """Share a snapshot with all who clone the same volume at this moment."""
+        with self._gathering.join(image.id) as group:
+            for draft in drafts:
+                draft.note(parents=[lineage.link(image, group.name)])
+            base = group.once(lambda: self._make_base(drafts[0], image, group.name))
+            check_fits(image, base.snap, size)
+            parallel.each(lambda draft: draft.clone(image, base.snap, size), drafts)
+        return base
+
+    def _clone_alone(self, drafts: Sequence[Draft], image: Image, size: int | None) -> _Base:
+        """Make a snapshot for each, as clone format 1 has it."""
         taken = {snap.name for snap in image.snaps()}
-        for draft in drafts:
-            if names[draft.name] in taken:
-                # Of an earlier volume of that name, which has been renamed since.
-                names[draft.name] = spec.new_clone_snap()
-            draft.note(parents=[lineage.link(image, names[draft.name])])
-        for name in dict.fromkeys(names.values()):
-            image.create_snap(name)
-        return {name: find_snap(image, snap) for name, snap in names.items()}
+        names = [spec.clone_snap_v1(draft.name) for draft in drafts]
+        # One may be of an earlier volume of that name, which has been renamed since.
+        names = [spec.new_clone_snap() if name in taken else name for name in names]
+        for draft, name in zip(drafts, names, strict=True):
+            draft.note(parents=[lineage.link(image, name)])
+        for draft, name in zip(drafts, names, strict=True):
+            base = self._make_base(draft, image, name)
+            draft.clone(image, base.snap, size)
+        return base
+
+    def _make_base(self, claim: claims.Claim, image: Image, name: str) -> _Base:
+        """Snapshot ``image``, having flattened it if that is due. Repeatable."""
+        pool, limit = image.pool, self._settings.max_clone_depth
+        with pool.open(image_id=image.id, read_only=False) as source:
+            # A full copy is a flattened clone: librbd's own copy, of a snapshot of a clone, writes
+            # zeros where the data is still the parent's (seen in 16.2.15).
+            depth = lineage.depth(source)
+            too_deep = depth >= limit or limit <= 0
+            if limit > 0 and too_deep and self._settings.flatten_target == "source":
+                self._flatten_image(claim, source.id)
+                depth, too_deep = 0, False
+            if name not in (snap.name for snap in source.snaps()):
+                source.create_snap(name)
+            if pool.cluster.clone_format == 1:
+                source.protect_snap(name)
+            snaps = source.snaps()
+        self._thinner.see_to(image, len(snaps))
+        return _Base(next(snap for snap in snaps if snap.name == name), depth + 1, too_deep)
 
     def flatten(self, claim: claims.Claim, name: str, *, progress: Progress | None = None) -> None:
         """Flatten an image; remove what was only kept for it. ``claim`` keeps the journal."""
-        pool = claim.pool
-        with pool.open(name) as image:
+        with claim.pool.open(name) as image:
             image_id = image.id
+        self._flatten_image(claim, image_id, progress=progress)
+
+    def _flatten_image(
+        self, claim: claims.Claim, image_id: str, *, progress: Progress | None = None
+    ) -> None:
+        with claim.pool.open(image_id=image_id) as image:
             claim.remember(lineage.parents(image))
-        self._flattener.flatten(pool, image_id, progress=progress)
+        self._flattener.flatten(claim.pool, image_id, progress=progress)
         claim.take_back_unused(freed_by=image_id)
+
+    def _flatten_child(self, child: Child, above: Pool, progress: Progress) -> None:
+        """Flatten a clone, in the trash or not, unless somebody is at work on it."""
+        pool = above.cluster.open_pool(child.pool, child.namespace)
+        name = spec.thinning_lease(child.image_id) if child.trashed else child.image
+        seconds = self._settings.lease_seconds
+        with claims.Claim(pool, name, ["flatten"], seconds, effect="none", wait=0) as claim:
+            self._flatten_image(claim, child.image_id, progress=progress)

@@ -38,7 +38,7 @@ class Flattener:
             self._slots,
         ):
             if self._settings.flatten_mode == "task" and _has_parent(pool, image_id):
-                self._in_background(image)
+                self._in_background(image, progress)
             # After a task, or a flatten that was killed at its end, this completes it.
             with pool.open(image_id=image_id, read_only=False) as writable:
                 writable.flatten(progress=progress)
@@ -48,7 +48,7 @@ class Flattener:
                     "flattening ended, but the image still has a parent", spec=image.spec
                 )
 
-    def _in_background(self, image: Image) -> None:
+    def _in_background(self, image: Image, progress: Progress | None) -> None:
         if image.pool.trash_get(image.id) is not None:
             # A task is given a name, which is nobody's by now, or another's.
             return
@@ -56,6 +56,9 @@ class Flattener:
         task = cluster.flatten_in_background(image.spec)
         try:
             while cluster.task_is_running(task):
+                if progress is not None:
+                    # How far it is only the cluster knows, but it can be ended from here.
+                    progress(0, image.size())
                 time.sleep(_POLL_SECONDS)
         except BaseException:
             cluster.cancel_task(task)

@@ -137,6 +137,24 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         help="How many images this process flattens at once; further ones wait. Each reads and "
         "writes all of an image's data.",
     ),
+    cfg.FloatOpt(
+        "rbd_clone_gather_time",
+        default=0.02,
+        min=0,
+        max=60,
+        help="For how many seconds a clone of a volume waits for others of the same volume, to "
+        "share a snapshot with them: making one can take the monitors a second, cloning it takes "
+        "a hundredth of that. While one is being made, those that come share the next one, "
+        "however long that takes. Not so with clone format 1.",
+    ),
+    cfg.IntOpt(
+        "rbd_max_snapshots_on_image",
+        default=450,
+        min=1,
+        help="Beyond how many snapshots on a volume its oldest clones are flattened, in the "
+        "background, until the snapshots that carried them are gone. Clients of the kernel can "
+        "map a volume of 510 at the most.",
+    ),
     cfg.IntOpt(
         "rbd_lease_seconds",
         default=30,
@@ -178,6 +196,8 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         flatten_target=values["rbd_flatten_target"],
         flatten_mode=values["rbd_flatten_mode"],
         concurrent_flatten_operations=values["rbd_concurrent_flatten_operations"],
+        clone_gather_time=values["rbd_clone_gather_time"],
+        max_snapshots_on_image=values["rbd_max_snapshots_on_image"],
         lease_seconds=values["rbd_lease_seconds"],
         transfer_window=values["rbd_transfer_window"] * units.Mi,
         transfer_threads=values["rbd_transfer_threads"],

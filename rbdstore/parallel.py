@@ -25,6 +25,8 @@ def each(do: Callable[[T], V], things: Iterable[T], *, most: int = _MOST) -> lis
     The first error ends it, and comes out once the calls that had begun have returned.
     """
     waiting = list(enumerate(things))
+    if len(waiting) == 1:
+        return [do(waiting[0][1])]
     waiting.reverse()
     busy: set[int] = set()
     found: dict[int, V] = {}

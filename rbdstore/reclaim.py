@@ -19,12 +19,14 @@ from collections.abc import Callable, Iterable, Sequence
 import tenacity
 from oslo_log import log
 
-from rbdstore import exceptions, leases, lineage, records, spec
+from rbdstore import exceptions, gathering, leases, lineage, records, spec
 from rbdstore.driver import Image, Parent, Pool, Snap
 
 LOG = log.getLogger(__name__)
 
 Remember = Callable[[Iterable[Parent]], None]
+
+_removals: gathering.Gathering[None] = gathering.Gathering(0, str)
 
 
 def draft(pool: Pool, name: str, seconds: float, remember: Remember) -> None:
@@ -80,7 +82,7 @@ def unused_snap(
                 if freed_by and snap is not None:
                     records.forget_child(image, snap.id, pool, freed_by)
                 deleted = _is_deleted(image)
-                if snap is not None and not _is_unused(image, snap):
+                if snap is not None and _has_children(image, snap):
                     return
                 if snap is not None and _carries_clones(snap):
                     above = _parents_of_none_but(image, snap)
@@ -121,6 +123,13 @@ def is_deleted(pool: Pool, image_id: str) -> bool:
 
 
 def _remove_unused(pool: Pool, image_id: str, snap: Snap, seconds: float) -> None:
+    # Where many clones go at the same time, each is the last one in its own eyes.
+    key = (id(pool.cluster), pool.name, pool.namespace, image_id, snap.id)
+    with _removals.join(key) as group:
+        group.once(lambda: _remove_unused_alone(pool, image_id, snap, seconds))
+
+
+def _remove_unused_alone(pool: Pool, image_id: str, snap: Snap, seconds: float) -> None:
     with (
         # One at a time: librbd may abort a process that closes an image while another one asks
         # it to remove a snapshot.
@@ -225,13 +234,16 @@ def _is_deleted(image: Image) -> bool:
     return records.is_deleted(pool, image.id) and pool.trash_get(image.id) is not None
 
 
+def _has_children(image: Image, snap: Snap) -> bool:
+    # Somebody else may just have removed it.
+    with contextlib.suppress(exceptions.SnapshotNotFound):
+        return bool(image.children(snap.id))
+    return False
+
+
 def _is_unused(image: Image, snap: Snap) -> bool:
-    try:
-        if image.children(snap.id):
-            return False
-    except exceptions.SnapshotNotFound:
-        # Somebody else has just removed it.
-        return True
+    if _has_children(image, snap):
+        return False
     for child in records.children(image, snap.id):
         if lineage.still_needs(image.pool.cluster, child, image.id, snap.name):
             LOG.warning(

@@ -79,7 +79,8 @@ def drop(pool: Pool, image_id: str) -> None:
     """Remove all that is kept about an image that is gone."""
     pool.remove_object(spec.record_object(image_id))
     # Of a flatten that was killed and not repeated.
-    pool.remove_object(spec.lease_object(spec.flatten_lease(image_id)))
+    for name in (spec.flatten_lease(image_id), spec.thinning_lease(image_id)):
+        pool.remove_object(spec.lease_object(name))
 
 
 def _entry(snap_id: int, child_pool: Pool, child_id: str) -> str:

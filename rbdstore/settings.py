@@ -18,6 +18,8 @@ class Settings:
     :ivar max_clone_depth: 0 or less makes every ``create_cloned_volume`` a full copy
     :ivar transfer_window: how much of an image that is read or written is in memory at once
     :ivar transfer_threads: how many threads hash an image that is written; 0: the caller's does
+    :ivar clone_gather_time: how long clones of one volume are waited for to share a snapshot
+    :ivar max_snapshots_on_image: beyond it the oldest clones are flattened in the background
     :ivar lease_seconds: how long a name stays locked after its holder has died
     """
 
@@ -29,6 +31,8 @@ class Settings:
     flatten_target: Literal["source", "destination"] = "source"
     flatten_mode: Literal["inline", "task"] = "inline"
     concurrent_flatten_operations: int = 3
+    clone_gather_time: float = 0.02
+    max_snapshots_on_image: int = 450
     lease_seconds: float = 30.0
     transfer_window: int = TRANSFER_WINDOW
     transfer_threads: int = TRANSFER_THREADS

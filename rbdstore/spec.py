@@ -250,6 +250,11 @@ def flatten_lease(image_id: str) -> str:
     return f"flatten/{image_id}"
 
 
+def thinning_lease(image_id: str) -> str:
+    """The name of the lease that whoever flattens an image's clones in the background holds."""
+    return f"thin/{image_id}"
+
+
 def record_object(image_id: str) -> str:
     """The object that says what was cloned from an image, and whether it is deleted."""
     return RECORD_PREFIX + image_id

@@ -98,6 +98,9 @@ class Store(Closing):
             self._closed = True
             pool, self._pool = self._pool, None
         try:
+            # Without the lock, for what goes on in the background may take a moment to end.
+            if self._volumes is not None:
+                self._volumes.close()
             if pool is not None:
                 pool.close()
         finally:

@@ -11,9 +11,16 @@ that were made before are patched in place, and no module can help that.
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 import types
-from typing import Any
+import weakref
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+# How often a green thread looks.
+_POLL_SECONDS: Final = 0.005
 
 
 def _original(name: str) -> types.ModuleType:
@@ -27,3 +34,41 @@ def _original(name: str) -> types.ModuleType:
 
 threading: Any = _original("threading")
 queue: Any = _original("queue")
+
+
+def wait_for(changed: Any, is_so: Callable[[], bool]) -> None:
+    """Wait for a condition, whose lock is held, until ``is_so()``.
+
+    Where eventlet has patched `time`, the caller may be a green thread, and what it waits for the
+    work of another one in the same thread.
+    """
+    patcher: Any = sys.modules.get("eventlet.patcher")
+    if patcher is None or not patcher.is_monkey_patched("time"):
+        changed.wait_for(is_so)
+        return
+    while not is_so():
+        changed.release()
+        try:
+            time.sleep(_POLL_SECONDS)
+        finally:
+            changed.acquire()
+
+
+class _Resettable(Protocol):
+    def reset(self) -> None: ...
+
+
+_resettable: weakref.WeakSet[_Resettable] = weakref.WeakSet()
+
+
+def reset_in_child(thing: _Resettable) -> None:
+    """Have ``thing.reset()`` called in every child process, which inherits none of the threads."""
+    _resettable.add(thing)
+
+
+def _reset_all() -> None:
+    for thing in list(_resettable):
+        thing.reset()
+
+
+os.register_at_fork(after_in_child=_reset_all)

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Reclaiming: everything that nothing needs, and never anything else."""
 
+import concurrent.futures
+import threading
+import time
+
 import memory
 import pytest
 import scenes
@@ -223,6 +227,39 @@ def test_a_snap_that_somebody_removes_in_the_very_moment(cluster, pool, monkeypa
     monkeypatch.setattr(MemoryImage, "children", removed)
     assert purge(pool, image_id) == []
     assert scenes.contents(cluster) == {}
+
+
+def test_those_who_come_while_a_snap_is_removed_share_the_next_look(pool, monkeypatch):
+    """As when its clones are deleted by many threads: to each it may seem to be the last."""
+    link = make(pool)
+    begun, go_on = threading.Event(), threading.Event()
+    looks = []
+    alone = reclaim._remove_unused_alone
+
+    def slow(*args):
+        looks.append(args)
+        begun.set()
+        assert go_on.wait(60)
+        alone(*args)
+
+    def waiting():
+        return sum(group.members for group in reclaim._removals._open.values())
+
+    monkeypatch.setattr(reclaim, "_remove_unused_alone", slow)
+    with concurrent.futures.ThreadPoolExecutor(10) as threads:
+        calls = [threads.submit(unused_snap, pool, link)]
+        assert begun.wait(60)
+        calls += [threads.submit(unused_snap, pool, link) for _ in range(9)]
+        end = time.monotonic() + 60
+        while waiting() < 9:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        go_on.set()
+        for call in calls:
+            call.result(60)
+    assert len(looks) == 2
+    with pool.open("parent") as image:
+        assert image.snaps() == []
 
 
 def test_a_clone_in_the_very_moment(pool, monkeypatch):

@@ -8,6 +8,7 @@ A :class:`Case` says what is there before, and what is done. Both are carried ou
 import contextlib
 import dataclasses
 import random
+import threading
 from collections.abc import Callable
 
 from rbdstore import driver, exceptions, settings, spec, store
@@ -24,7 +25,11 @@ def pattern(seed, size=SIZE):
 
 
 class World:
-    """Stores over two pools of one cluster, whose driver's calls ``plan`` counts."""
+    """Stores over two pools of one cluster, whose driver's calls ``plan`` counts.
+
+    :ivar done: what those of several at once have made who were told so
+    :ivar failed: how many of them were told that they failed
+    """
 
     def __init__(self, cluster, names, **options):
         """Open the pools of images and of volumes that ``names`` has."""
@@ -36,6 +41,8 @@ class World:
         )
         self.images = images.images
         self.volumes = volumes.volumes
+        self.done = set()
+        self.failed = 0
 
     def uri(self, image_id):
         pool = self.pools[0]
@@ -187,6 +194,32 @@ def deleted_parents(world):
     world.volumes.delete("volume")
 
 
+def by_three_at_once(world, source):
+    """Clone a volume thrice, in threads that share a snapshot; each ends on its own.
+
+    When it is repeated, those that were done are not.
+    """
+    errors = []
+
+    def clone(name):
+        try:
+            world.volumes.create_cloned_volume(name, source)
+            world.done.add(name)
+        except BaseException as error:
+            errors.append(error)
+
+    names = {"new-1", "new-2", "new-3"} - world.done
+    threads = [threading.Thread(target=clone, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    world.failed = len(errors)
+    if errors:
+        # Those who shared a failure have copies of it.
+        raise errors[0].__cause__ or errors[0]
+
+
 # Images
 
 
@@ -261,6 +294,16 @@ def _copy_volume(world):
 @case(volume, makes=True, partly=True)
 def _clone_volume_thrice(world):
     world.volumes.create_cloned_volumes(["new-1", "new-2", "new-3"], "volume")
+
+
+@case(volume, makes=True, partly=True, clone_gather_time=0.1)
+def _clone_volume_by_three_at_once(world):
+    by_three_at_once(world, "volume")
+
+
+@case(deep, makes=True, partly=True, clone_gather_time=0.1, max_clone_depth=2)
+def _clone_volume_by_three_flattening_it(world):
+    by_three_at_once(world, "clone's clone")
 
 
 @case(volume_with_clone)

@@ -66,11 +66,12 @@ def life(number):
     volumes.create_from_snapshot(f"{name}-a", name, "snapshot", 4 * MiB)
     volumes.create_cloned_volume(f"{name}-b", name)
     volumes.create_cloned_volume(f"{name}-shared-{number}", "shared")
+    volumes.create_cloned_volumes([f"{name}-d", f"{name}-e"], "shared")
     volumes.flatten(f"{name}-a")
     volumes.delete_snapshot(name, "snapshot")
     volumes.rename(f"{name}-b", f"{name}-c")
-    for each in (f"{name}-a", f"{name}-c", f"{name}-shared-{number}", name):
-        volumes.delete(each)
+    for suffix in ("-a", "-c", "-d", "-e", f"-shared-{number}", ""):
+        volumes.delete(name + suffix)
     images.delete(image.uri)
     return number
 

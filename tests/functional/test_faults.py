@@ -245,6 +245,26 @@ def test_what_is_cut_off_and_given_up_leaves_nothing(place, case):
     try_all(place, some(points, 2) if place.sampled else points, give_up)
 
 
+def fail_alone(world, rehearsal, fault):
+    """See that one fault is one caller's failure, and that the others have what they wanted."""
+    is_cut_off(world, rehearsal, fault)
+    assert world.failed <= 1
+    assert len(world.done) == 3 - world.failed
+    assert world.observe().keys() >= world.done
+    rehearsal.case.act(world)
+    assert world.observe() == rehearsal.after
+    assert world.parents() == rehearsal.parents_after
+    world.delete_everything()
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in faultcases.CASES if "three" in case.name], ids=str
+)
+def test_one_of_several_at_once_fails_alone(place, case):
+    points = rehearse(case).timeouts() + rehearse(case).every(exceptions.PermissionDenied)
+    try_all(place, some(points, 6) if place.sampled else points, fail_alone)
+
+
 def test_an_operation_can_be_repeated_after_an_outage(place):
     points = []
     for case in faultcases.CASES[:: 6 if place.sampled else 1]:

@@ -181,6 +181,37 @@ def test_a_killed_operation_harms_nothing_and_can_be_repeated(sandbox, client, c
     pools.assert_empty(client)
 
 
+def test_killed_while_several_share_a_snapshot(sandbox, client):
+    """Each is made by whoever repeats it, and the snapshot goes with the last one."""
+    dice = random.Random("several")
+    scene = Scene(sandbox)
+    scene.add_volume("source")
+    options = {"rbd_user": "cinder", "rbd_pool": "volumes", **scene.options}
+    for number in range(4):
+        names = [f"clone-{number}-{letter}" for letter in "abcde"]
+        scene.expected |= dict.fromkeys(names, scene.data)
+        requests = [("volumes.create_cloned_volume", (name, "source")) for name in names]
+        at = dice.randint(20, 120), dice.uniform(0, 0.05)
+        with worker.Worker(sandbox, requests, kill_at=at, **options) as process:
+            process.begin()
+            process.outcomes()
+        check_seen(sandbox, scene)
+        whole = scene.names()
+        with worker.Worker(sandbox, requests, **options) as again:
+            again.begin()
+            for name, (outcome, told) in zip(names, again.outcomes()[0], strict=True):
+                assert outcome == "ok" or (outcome == "Duplicate" and name in whole), (name, told)
+        check_seen(sandbox, scene)
+        assert scene.names() == {"image", "source", *names}
+        with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(scene.volumes.delete, names))
+        with stores.foreign(sandbox) as raw:
+            assert raw.snaps("volumes", "source") == []
+    scene.volumes.delete("source")
+    scene.images.delete(scene.image.uri)
+    pools.assert_empty(client)
+
+
 def run(sandbox, requests, kills, options):
     """Carry each request out in a process of its own, all at once, and kill them.
 
