@@ -103,8 +103,12 @@ class Thinner:
 
     def _flatten_children(self, pool: Pool, image_id: str, snap: Snap) -> bool:
         """Whether the snap had any, and has none left."""
-        with pool.open(image_id=image_id) as image:
-            children = image.children(snap.id)
+        try:
+            with pool.open(image_id=image_id) as image:
+                children = image.children(snap.id)
+        except exceptions.SnapshotNotFound:
+            # Its last clone was deleted meanwhile.
+            return True
         if any(spec.is_draft(child.image) for child in children):
             # It is being cloned from.
             return False

@@ -92,6 +92,20 @@ def test_a_snapshot_that_has_no_clones_yet_is_left(pool, image):
         assert len(opened.snaps()) == 4
 
 
+def test_a_snapshot_that_goes_meanwhile_is_one_less(pool, image, caplog):
+    class Deleting(Flattening):
+        def __call__(self, child, pool, progress):
+            super().__call__(child, pool, progress)
+            if child.image == "clone-0":
+                pool.remove("clone-1")
+                with pool.open("image", read_only=False) as writable:
+                    writable.remove_snap(writable.snaps()[1].id)
+
+    with caplog.at_level(logging.WARNING):
+        assert thin(image, Deleting(), most=1) == ["clone-0", "clone-2"]
+    assert caplog.records == []
+
+
 def test_what_cannot_be_flattened_is_logged_and_the_next_one_is(image, caplog):
     flattening = Flattening(**{"clone-0": exceptions.Timeout("injected"), "clone-2": ValueError()})
     with caplog.at_level(logging.WARNING):
