@@ -182,6 +182,27 @@ def test_closing_ends_it(image):
     thinner.close()
 
 
+def test_who_wants_a_clone_need_not_wait_for_it():
+    """Deleting a volume does not fail for what goes on in the background."""
+    with memory.memory_store(max_snapshots_on_image=1, pool="volumes") as store:
+        flattening = Endless()
+        thinner = store.volumes._cloner._thinner
+        flatten_child = thinner._flatten_child
+
+        def flatten(child, pool, progress):
+            # Under the claim, as it is.
+            flatten_child(child, pool, lambda *_: flattening(child, pool, progress))
+
+        thinner._flatten_child = flatten
+        store.volumes.create("source", 1024)
+        for name in ("clone-0", "clone-1"):
+            store.volumes.create_cloned_volume(name, "source")
+        assert flattening.begun.wait(LIMIT)
+        store.volumes.delete("clone-0")
+        assert [volume.name for volume in store.volumes.list()] == ["clone-1", "source"]
+    assert "clone-0" in flattening.asked
+
+
 def test_a_store_closes_it():
     with memory.memory_store(max_snapshots_on_image=1, pool="volumes") as store:
         flattening = Endless()
