@@ -176,3 +176,21 @@ with memory.memory_store(pool="rbd", lease_seconds=1.5) as store:
     pool = store._cluster.open_pool("rbd")
     print(pool.list_images(), pool.trash_list())
 """) == [str(list(range(8))), "[] []"]
+
+
+def test_a_wait_is_in_slices():
+    """A signal that came right before it is seen at the end of one, without any other event."""
+    changed = threads.threading.Condition()
+    is_so = threading.Event()
+
+    def wait():
+        with changed:
+            threads.wait_for(changed, is_so.is_set)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(0.1)
+    # Nobody notifies.
+    is_so.set()
+    waiting.join(60)
+    assert not waiting.is_alive()
