@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Sequence
 
@@ -58,6 +59,10 @@ class Cloner:
     def close(self) -> None:
         """End what goes on in the background."""
         self._thinner.close()
+
+    def leaving_alone(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Have nothing done in the background to a volume that somebody wants the name of."""
+        return self._thinner.leaving_alone(name)
 
     def clone_snapshot(self, draft: Draft, source: Image, snap: Snap, size: int | None) -> None:
         """Make ``draft`` a clone of a snapshot."""

@@ -188,7 +188,7 @@ class Member(Generic[T]):
             threads.wait_for(self._all._changed, lambda: not self._group.members)
 
     def _leave(self, error: BaseException | None) -> None:
-        """Have nobody wait for this one. Repeatable."""
+        """Have nobody wait for this one. Repeatable, whatever point Ctrl-C cut it off at."""
         if not self._is_in:
             return
         with self._all._changed:
@@ -201,12 +201,12 @@ class Member(Generic[T]):
                 if group.failures == _MOST_FAILURES:
                     group.error = error
                     self._end()
-                self._all._changed.notify_all()
+            if group.is_over or group.members == 1:
+                self._forget()
+            self._all._changed.notify_all()
+            # Last, and without a call in between.
             self._is_in = False
             group.members -= 1
-            if not group.members:
-                self._forget()
-                self._all._changed.notify_all()
 
 
 def _own(error: BaseException) -> BaseException:

@@ -7,7 +7,9 @@ the trash counted). A snapshot that carries clones goes when the last of them is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from oslo_log import log
@@ -44,6 +46,7 @@ class Thinner:
         self._lock = threads.threading.Lock()
         self._due: dict[str, Pool] = {}
         self._worker: Any = None
+        self._left_alone: list[str] = []
 
     def see_to(self, image: Image, snaps: int) -> None:
         """Have it done, if an image that has so many snaps has too many. Returns at once."""
@@ -58,6 +61,15 @@ class Thinner:
                     target=self._run, name="rbdstore-thinning", daemon=True
                 )
                 self._worker.start()
+
+    @contextlib.contextmanager
+    def leaving_alone(self, name: str) -> Iterator[None]:
+        """Have no clone of that name flattened, be it in the middle: somebody wants the name."""
+        self._left_alone.append(name)
+        try:
+            yield
+        finally:
+            self._left_alone.remove(name)
 
     def close(self) -> None:
         """End it, in the middle of a flatten if need be."""
@@ -103,21 +115,30 @@ class Thinner:
 
     def _flatten_children(self, pool: Pool, image_id: str, snap: Snap) -> bool:
         """Whether the snap had any, and has none left."""
-        with pool.open(image_id=image_id) as image:
-            children = image.children(snap.id)
+        try:
+            with pool.open(image_id=image_id) as image:
+                children = image.children(snap.id)
+        except exceptions.SnapshotNotFound:
+            # Its last clone was deleted meanwhile.
+            return True
         if any(spec.is_draft(child.image) for child in children):
             # It is being cloned from.
             return False
         done = 0
         for child in children:
-            self._go_on()
+            go_on = functools.partial(self._go_on_with, child)
             try:
-                self._flatten_child(child, pool, self._go_on)
+                go_on()
+                self._flatten_child(child, pool, go_on)
                 done += 1
             except _ClosedError:
                 raise
+            except _WantedError:
+                LOG.debug("%s is left to who is at work on it", child.spec)
             except exceptions.ImageNotFound:
                 done += 1
+            except exceptions.InUse as error:
+                LOG.debug("%s is left: %s", child.spec, error)
             except Exception as error:
                 LOG.warning("could not flatten %s in the background: %s", child.spec, error)
         if done:
@@ -128,9 +149,18 @@ class Thinner:
         if self._closed:
             raise _ClosedError
 
+    def _go_on_with(self, child: Child, *_progress: object) -> None:
+        self._go_on()
+        if not child.trashed and child.image in self._left_alone:
+            raise _WantedError
+
 
 class _ClosedError(Exception):
     """The store was closed meanwhile."""
+
+
+class _WantedError(Exception):
+    """Somebody is about to rename, flatten or delete the clone."""
 
 
 def _goes_with_its_clones(snap: Snap) -> bool:

@@ -22,6 +22,9 @@ from typing import Any, Final, Protocol
 # How often a green thread looks.
 _POLL_SECONDS: Final = 0.005
 
+# A signal that comes right before a thread begins to wait is only seen when the wait ends.
+_LONGEST_WAIT: Final = 0.5
+
 
 def _original(name: str) -> types.ModuleType:
     # Only a process that has already imported eventlet can have been patched by it.
@@ -44,7 +47,8 @@ def wait_for(changed: Any, is_so: Callable[[], bool]) -> None:
     """
     patcher: Any = sys.modules.get("eventlet.patcher")
     if patcher is None or not patcher.is_monkey_patched("time"):
-        changed.wait_for(is_so)
+        while not changed.wait_for(is_so, _LONGEST_WAIT):
+            pass
         return
     while not is_so():
         changed.release()

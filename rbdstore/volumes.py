@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from oslo_log import log
@@ -429,9 +429,16 @@ class VolumeStore:
 
     # Inside
 
-    def _claim(self, name: str, request: Iterable[Any], effect: claims.Effect) -> claims.Claim:
+    @contextlib.contextmanager
+    def _claim(
+        self, name: str, request: Iterable[Any], effect: claims.Effect
+    ) -> Iterator[claims.Claim]:
         seconds = self._settings.lease_seconds
-        return claims.Claim(self._pool, name, request, seconds, effect=effect)
+        with (
+            self._cloner.leaving_alone(name),
+            claims.Claim(self._pool, name, request, seconds, effect=effect) as claim,
+        ):
+            yield claim
 
     def _snapshot_lease(
         self, volume: str, snapshot: str

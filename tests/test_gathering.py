@@ -71,7 +71,8 @@ class Work:
     def __call__(self):
         self.calls += 1
         self.begun.set()
-        assert self.go_on.wait(LIMIT)
+        # Not one long wait: a signal that comes right before it would be seen after it.
+        until(self.go_on.is_set)
         if self._errors:
             raise self._errors.pop(0)
         return self
@@ -324,6 +325,43 @@ def test_ctrl_c_while_others_are_waited_for(gathered, threads, busy, ctrl_c):
     assert not call.done()
     may_end.set()
     assert outcome(call) == "served"
+
+
+@pytest.mark.parametrize(
+    ("step", "errors"),
+    [
+        ("_end", []),
+        ("_forget", []),
+        ("notify_all", []),
+        ("_end_preparing", [LookupError()]),
+        ("notify_all", [LookupError()]),
+    ],
+)
+def test_an_interrupt_at_any_step_leaves_nobody_waiting(gathered, threads, busy, step, errors):
+    """Of the one who leads, when it has been done, or has failed."""
+    work = Work(*errors)
+
+    def interrupt(frame, _event, _argument):
+        called_here = frame.f_back.f_code.co_filename == gathering.__file__
+        if work.calls and called_here and frame.f_code.co_name == step:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+    def lead():
+        sys.settrace(interrupt)
+        try:
+            return share(gathered, work)
+        finally:
+            sys.settrace(None)
+
+    leading = threads.submit(lead)
+    until(lambda: gathered.waiting() == 1)
+    calls = [threads.submit(share, gathered, work) for _ in range(3)]
+    until(lambda: gathered.waiting() == 4)
+    work.go_on.set()
+    busy.go_on.set()
+    assert [outcome(call) for call in calls] == [("2", work)] * 3
+    assert isinstance(outcome(leading), KeyboardInterrupt)
 
 
 def test_it_is_waited_for_as_long_as_there_are_some_who_come(gathered, threads, monkeypatch):

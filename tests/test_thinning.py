@@ -92,6 +92,20 @@ def test_a_snapshot_that_has_no_clones_yet_is_left(pool, image):
         assert len(opened.snaps()) == 4
 
 
+def test_a_snapshot_that_goes_meanwhile_is_one_less(pool, image, caplog):
+    class Deleting(Flattening):
+        def __call__(self, child, pool, progress):
+            super().__call__(child, pool, progress)
+            if child.image == "clone-0":
+                pool.remove("clone-1")
+                with pool.open("image", read_only=False) as writable:
+                    writable.remove_snap(writable.snaps()[1].id)
+
+    with caplog.at_level(logging.WARNING):
+        assert thin(image, Deleting(), most=1) == ["clone-0", "clone-2"]
+    assert caplog.records == []
+
+
 def test_what_cannot_be_flattened_is_logged_and_the_next_one_is(image, caplog):
     flattening = Flattening(**{"clone-0": exceptions.Timeout("injected"), "clone-2": ValueError()})
     with caplog.at_level(logging.WARNING):
@@ -166,6 +180,27 @@ def test_closing_ends_it(image):
     thinner.see_to(image, 4)
     assert thinner._worker is None
     thinner.close()
+
+
+def test_who_wants_a_clone_need_not_wait_for_it():
+    """Deleting a volume does not fail for what goes on in the background."""
+    with memory.memory_store(max_snapshots_on_image=1, pool="volumes") as store:
+        flattening = Endless()
+        thinner = store.volumes._cloner._thinner
+        flatten_child = thinner._flatten_child
+
+        def flatten(child, pool, progress):
+            # Under the claim, as it is.
+            flatten_child(child, pool, lambda *_: flattening(child, pool, progress))
+
+        thinner._flatten_child = flatten
+        store.volumes.create("source", 1024)
+        for name in ("clone-0", "clone-1"):
+            store.volumes.create_cloned_volume(name, "source")
+        assert flattening.begun.wait(LIMIT)
+        store.volumes.delete("clone-0")
+        assert [volume.name for volume in store.volumes.list()] == ["clone-1", "source"]
+    assert "clone-0" in flattening.asked
 
 
 def test_a_store_closes_it():

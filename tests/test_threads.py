@@ -209,3 +209,21 @@ for whole in eventlet.GreenPool(3).imap(life, range(1, 7)):
 def test_transfers_in_a_patched_process():
     """Real threads hash, while greenthreads give the data and take them."""
     assert run(UPLOADS) == ["True"] * 6
+
+
+def test_a_wait_is_in_slices():
+    """A signal that came right before it is seen at the end of one, without any other event."""
+    changed = threads.threading.Condition()
+    is_so = threading.Event()
+
+    def wait():
+        with changed:
+            threads.wait_for(changed, is_so.is_set)
+
+    waiting = threading.Thread(target=wait, daemon=True)
+    waiting.start()
+    waiting.join(0.1)
+    # Nobody notifies.
+    is_so.set()
+    waiting.join(60)
+    assert not waiting.is_alive()
