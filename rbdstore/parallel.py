@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final, TypeVar
 
-from rbdstore.threads import threading
+from rbdstore import threads
 
 # More do not make it faster: the time goes to the cluster, and to librbd's own few threads.
 _MOST: Final = 8
@@ -31,7 +31,7 @@ def each(do: Callable[[T], V], things: Iterable[T], *, most: int = _MOST) -> lis
     busy: set[int] = set()
     found: dict[int, V] = {}
     errors: list[BaseException] = []
-    changed = threading.Condition()
+    changed = threads.threading.Condition()
 
     def work() -> None:
         while True:
@@ -51,14 +51,14 @@ def each(do: Callable[[T], V], things: Iterable[T], *, most: int = _MOST) -> lis
     # They are not joined: Python 3.11, interrupted in that, takes a thread that runs for ended.
     try:
         for _ in range(min(most, len(waiting))):
-            threading.Thread(target=work, daemon=True).start()
+            threads.threading.Thread(target=work, daemon=True).start()
         with changed:
-            changed.wait_for(lambda: not busy and (errors or not waiting))
+            threads.wait_for(changed, lambda: not busy and bool(errors or not waiting))
     except BaseException as error:
         # Ctrl-C: nothing more is begun. What was begun uses what the caller is about to close.
         errors.append(error)
         with changed:
-            changed.wait_for(lambda: not busy)
+            threads.wait_for(changed, lambda: not busy)
         raise
     if errors:
         raise errors[0]

@@ -23,7 +23,7 @@ from typing import Any, Final, Protocol
 _POLL_SECONDS: Final = 0.005
 
 # A signal that comes right before a thread begins to wait is only seen when the wait ends.
-_LONGEST_WAIT: Final = 0.5
+LONGEST_WAIT: Final = 0.5
 
 
 def _original(name: str) -> types.ModuleType:
@@ -47,7 +47,7 @@ def wait_for(changed: Any, is_so: Callable[[], bool]) -> None:
     """
     patcher: Any = sys.modules.get("eventlet.patcher")
     if patcher is None or not patcher.is_monkey_patched("time"):
-        while not changed.wait_for(is_so, _LONGEST_WAIT):
+        while not changed.wait_for(is_so, LONGEST_WAIT):
             pass
         return
     while not is_so():

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from rbdstore.threads import threading
+from rbdstore.threads import LONGEST_WAIT, threading
 
 Piece = bytes | bytearray
 
@@ -67,7 +67,8 @@ class Window:
             try:
                 while self._error is None and beside < self._taken > self._size - length:
                     if self._spare is None:
-                        self._changed.wait()
+                        # A Ctrl-C that comes right before is seen at the end of a wait only.
+                        self._changed.wait(LONGEST_WAIT)
                     else:
                         self._spare = None
                         self._taken -= self.length

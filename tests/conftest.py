@@ -5,6 +5,7 @@ A test that needs Ceph may not be skipped in CI: what was not run was not shown.
 """
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ import pytest
 from rbdstore.testing.differences import pytest_assertrepr_compare  # noqa: F401 (a hook)
 
 FUNCTIONAL = Path(__file__).parent / "functional"
+
+
+def pytest_configure():
+    # A shell has what it starts in the background ignore Ctrl-C, and so its children.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
