@@ -45,6 +45,7 @@ IMAGES = {
     "delete": {"uri": ("<uri>", "location"), "in_use": ("refuse", "policy")},
 }
 VOLUMES = {
+    "close": {},
     "get": {"name": ("source", "name")},
     "list": {},
     "stats": {},
