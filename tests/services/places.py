@@ -53,10 +53,10 @@ class Place:
     def options(self, pool, user="admin", **options):
         """What :func:`rbdstore.connect` takes, for a store over a pool.
 
-        Leases last as long as they do for users: on a busy machine a short one runs out under
-        somebody who is alive. Tests that wait for that end say a time of their own.
+        On a busy machine a shorter lease runs out under somebody who is alive; with a longer one
+        those who race for a name wait longer for each other.
         """
-        return {"rbd_pool": pool, **options}
+        return {"rbd_pool": pool, "rbd_lease_seconds": 10, **options}
 
     def store(self, pool, user="admin", **options):
         """Open a store, which is closed with the place."""
