@@ -185,21 +185,37 @@ def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list
         except exceptions.ImageNotFound:
             # Gone, or half removed by somebody who was killed: its parents are in a journal.
             pass
-        with contextlib.suppress(exceptions.NotFound):
-            _patient(seconds)(pool.trash_remove, image_id)
+        try:
+            _patient(seconds, lambda: not _has_snaps(pool, image_id))(pool.trash_remove, image_id)
+        except exceptions.InUse:
+            if _has_snaps(pool, image_id):
+                # Whoever made one in this moment waits for the lease to take it back, and then
+                # comes here.
+                return []
+            raise
+        except exceptions.NotFound:
+            pass
     records.drop(pool, image_id)
     for parent in found:
         unused_snap(pool, parent, seconds, remember, freed_by=image_id)
     return []
 
 
-def _patient(seconds: float) -> tenacity.Retrying:
+def _has_snaps(pool: Pool, image_id: str) -> bool:
+    with contextlib.suppress(exceptions.NotFound), pool.open(image_id=image_id) as image:
+        return bool(image.snaps())
+    return False
+
+
+def _patient(seconds: float, is_worth_it: Callable[[], bool] = lambda: True) -> tenacity.Retrying:
     """Try again for ``seconds`` while somebody has it open.
 
     That is how long a dead client's watch lasts; and one who was about to clone it lets go soon.
     """
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(exceptions.InUse),
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, exceptions.InUse) and is_worth_it()
+        ),
         stop=tenacity.stop_after_delay(seconds),
         wait=tenacity.wait_fixed(0.2),
         reraise=True,
