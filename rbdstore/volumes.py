@@ -16,18 +16,16 @@ from rbdstore import (
     cloning,
     drafts,
     exceptions,
-    leases,
     lineage,
     parallel,
-    reclaim,
     removal,
     sizes,
+    snapshots,
     spec,
     transfer,
 )
-from rbdstore.driver import Image, Parent, Pool, PoolStats, Progress, Snap, find_snap
+from rbdstore.driver import Pool, PoolStats, Progress, Snap, find_snap
 from rbdstore.settings import Settings
-from rbdstore.undo import Undo
 
 LOG = log.getLogger(__name__)
 
@@ -231,29 +229,7 @@ class VolumeStore:
         """
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
-        deleted = None
-        try:
-            with (
-                self._snapshot_lease(volume, snapshot),
-                self._pool.open(volume, read_only=False) as image,
-                Undo() as undo,
-            ):
-                if any(snap.name == snapshot for snap in image.snaps()):
-                    raise exceptions.Duplicate(
-                        "the volume has such a snapshot", spec=self._pool.spec(volume, snapshot)
-                    )
-                # Before the step, because one that reports a failure may have been done.
-                undo.add(_remove_snapshot, image, snapshot)
-                image.create_snap(snapshot)
-                image.protect_snap(snapshot)
-                # A volume in the trash takes snapshots, too, from who has it open.
-                if reclaim.is_deleted(self._pool, image.id):
-                    deleted = image.id
-                    raise exceptions.ImageNotFound("it was deleted meanwhile", spec=image.spec)
-        finally:
-            if deleted is not None:
-                # It may have been left for this snapshot.
-                reclaim.purge(self._pool, deleted, self._settings.lease_seconds, _forget)
+        snapshots.create(self._pool, volume, snapshot, self._settings.lease_seconds)
         LOG.info("created %s", self._pool.spec(volume, snapshot))
 
     def delete_snapshot(self, volume: str, snapshot: str) -> None:
@@ -266,36 +242,7 @@ class VolumeStore:
         """
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
-        with claims.Claim(
-            self._pool,
-            spec.snapshot_lease(volume, snapshot),
-            ["delete_snapshot"],
-            self._settings.lease_seconds,
-            effect="none",
-        ) as claim:
-            try:
-                image = self._pool.open(volume, read_only=False)
-            except exceptions.ImageNotFound:
-                return
-            with image:
-                try:
-                    snap = find_snap(image, snapshot)
-                except exceptions.SnapshotNotFound:
-                    return
-                with self._pool.open(image_id=image.id) as seen:
-                    seen.set_snap(snap.id)
-                    parent = seen.parent()
-                if parent is not None and parent != image.parent():
-                    # An image without deep-flatten: its snapshot alone kept the parent.
-                    claim.note(parents=[parent])
-                try:
-                    _remove_snapshot(image, snapshot)
-                except exceptions.InUse:
-                    hidden = spec.deleted_snap(snap.id)
-                    claim.note(parents=[lineage.link(image, hidden)])
-                    image.rename_snap(snapshot, hidden)
-            # The last clone may have gone while this one's parent was being hidden.
-            claim.take_back_unused()
+        snapshots.delete(self._pool, volume, snapshot, self._settings.lease_seconds)
         LOG.info("deleted %s", self._pool.spec(volume, snapshot))
 
     def revert_to_snapshot(self, volume: str, snapshot: str) -> Volume:
@@ -306,11 +253,7 @@ class VolumeStore:
         """
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
-        with self._pool.open(volume) as image:
-            find_snap(image, snapshot)
-            removal.check_unwatched(image, 0)
-        with self._pool.open(volume, read_only=False) as image:
-            image.rollback(snapshot)
+        snapshots.rollback(self._pool, volume, snapshot)
         LOG.info("reverted %s to %s", self._pool.spec(volume), snapshot)
         return self.get(volume)
 
@@ -440,30 +383,9 @@ class VolumeStore:
         ):
             yield claim
 
-    def _snapshot_lease(
-        self, volume: str, snapshot: str
-    ) -> contextlib.AbstractContextManager[None]:
-        name = spec.snapshot_lease(volume, snapshot)
-        return leases.held(self._pool, name, self._settings.lease_seconds)
-
     def _draft(self, name: str, request: Iterable[Any]) -> drafts.Draft:
         seconds = self._settings.lease_seconds
         return drafts.Draft(self._pool, name, request, seconds, effect="make")
-
-
-def _remove_snapshot(image: Image, snapshot: str) -> None:
-    """:raises InUse: it has clones; it is as it was"""
-    snap = find_snap(image, snapshot)
-    if clones := image.children(snap.id):
-        raise exceptions.InUse(
-            spec=image.pool.spec(image.name, snapshot), children=[child.spec for child in clones]
-        )
-    image.unprotect_snap(snapshot)
-    image.remove_snap(snap.id)
-
-
-def _forget(_parents: Iterable[Parent]) -> None:
-    """For who keeps no journal."""
 
 
 def _is_users(snap: Snap) -> bool:

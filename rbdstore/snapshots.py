@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A user's snapshots, of a volume or a disk: made whole, or not at all; hidden while clones need
+them; rolled back to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rbdstore import claims, exceptions, leases, lineage, reclaim, removal, spec
+from rbdstore.driver import Image, Parent, Pool, find_snap
+from rbdstore.undo import Undo
+
+
+def create(pool: Pool, name: str, snapshot: str, seconds: float, *, protect: bool = True) -> None:
+    """Snapshot an image, in use or not.
+
+    :param seconds: how long the lease outlives this process
+    :raises Duplicate: it has one of that name
+    :raises ImageNotFound: also if it is deleted in that very moment
+    """
+    deleted = None
+    try:
+        with (
+            leases.held(pool, spec.snapshot_lease(name, snapshot), seconds),
+            pool.open(name, read_only=False) as image,
+            Undo() as undo,
+        ):
+            if any(snap.name == snapshot for snap in image.snaps()):
+                raise exceptions.Duplicate(
+                    "the volume has such a snapshot", spec=pool.spec(name, snapshot)
+                )
+            # Before the step, because one that reports a failure may have been done.
+            undo.add(_remove, image, snapshot)
+            image.create_snap(snapshot)
+            if protect:
+                image.protect_snap(snapshot)
+            # A volume in the trash takes snapshots, too, from who has it open.
+            if reclaim.is_deleted(pool, image.id):
+                deleted = image.id
+                raise exceptions.ImageNotFound("it was deleted meanwhile", spec=image.spec)
+    finally:
+        if deleted is not None:
+            # It may have been left for this snapshot.
+            reclaim.purge(pool, deleted, seconds, _forget)
+
+
+def delete(pool: Pool, name: str, snapshot: str, seconds: float) -> None:
+    """Delete a snapshot. One that is not there, or whose image is not, is no error.
+
+    One that others were cloned from is hidden, and is removed with the last of these.
+
+    :raises PermissionDenied: there may be clones in pools that this user cannot look into
+    """
+    with claims.Claim(
+        pool, spec.snapshot_lease(name, snapshot), ["delete_snapshot"], seconds, effect="none"
+    ) as claim:
+        try:
+            image = pool.open(name, read_only=False)
+        except exceptions.ImageNotFound:
+            return
+        with image:
+            try:
+                snap = find_snap(image, snapshot)
+            except exceptions.SnapshotNotFound:
+                return
+            with pool.open(image_id=image.id) as seen:
+                seen.set_snap(snap.id)
+                parent = seen.parent()
+            if parent is not None and parent != image.parent():
+                # An image without deep-flatten: its snapshot alone kept the parent.
+                claim.note(parents=[parent])
+            try:
+                _remove(image, snapshot)
+            except exceptions.InUse:
+                hidden = spec.deleted_snap(snap.id)
+                claim.note(parents=[lineage.link(image, hidden)])
+                image.rename_snap(snapshot, hidden)
+        # The last clone may have gone while this one's parent was being hidden.
+        claim.take_back_unused()
+
+
+def rollback(pool: Pool, name: str, snapshot: str) -> None:
+    """Make an image what it was when it was snapshotted, its size included.
+
+    :raises ImageNotFound, SnapshotNotFound:
+    :raises InUse: it is open for writing; whoever writes there would not notice
+    """
+    with pool.open(name) as image:
+        find_snap(image, snapshot)
+        removal.check_unwatched(image, 0)
+    with pool.open(name, read_only=False) as image:
+        image.rollback(snapshot)
+
+
+def _remove(image: Image, snapshot: str) -> None:
+    """:raises InUse: it has clones; it is as it was"""
+    snap = find_snap(image, snapshot)
+    if clones := image.children(snap.id):
+        raise exceptions.InUse(
+            spec=image.pool.spec(image.name, snapshot), children=[child.spec for child in clones]
+        )
+    image.unprotect_snap(snapshot)
+    image.remove_snap(snap.id)
+
+
+def _forget(_parents: Iterable[Parent]) -> None:
+    """For who keeps no journal."""
