@@ -37,11 +37,12 @@ from oslo_config import cfg
 from rbdstore import exceptions
 from rbdstore.closing import Closing
 from rbdstore.completions import Completion, Ended, Postponed
-from rbdstore.shapes import Child, Extent, Parent, PoolStats, Snap, TrashEntry
+from rbdstore.shapes import Access, Child, Extent, Parent, PoolStats, Snap, TrashEntry
 from rbdstore.spec import ImageSpec
 
 __all__ = [
     "API_VERSION",
+    "Access",
     "Child",
     "Cluster",
     "Completion",
@@ -112,8 +113,17 @@ class Cluster(Closing):
         """
 
     def monitors(self) -> list[tuple[str, int]]:
-        """Host and port of each monitor, for a client that connects by itself."""
+        """Host and port of each monitor, for a client that connects by itself.
+
+        Those of every protocol that a monitor speaks; IPv6 addresses without brackets.
+        """
         raise exceptions.NotSupported("this driver has no monitors")
+
+    def access(self) -> Access:
+        """As whom a client that connects by itself is to do so, without the key."""
+        raise exceptions.NotSupported(
+            "this driver's images are for this library alone: no other client can open them"
+        )
 
     def flatten_in_background(self, spec: ImageSpec) -> str:
         """Ask the cluster to flatten an image on its own; return the id of the task.

@@ -180,6 +180,13 @@ class ImageStore:
         """
         return self._uri(spec.check_new_name(image_id))
 
+    def place(self, image_id: str) -> spec.ImageSpec:
+        """The pool that an image of that id is in, or would be, and its name there.
+
+        :raises InvalidName:
+        """
+        return self._pool.spec(spec.check_new_name(image_id))
+
     def get_size(self, uri: str) -> int:
         """How many bytes an image has.
 

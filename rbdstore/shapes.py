@@ -25,6 +25,18 @@ class PoolStats:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class Access:
+    """As whom other clients may connect; the key they have from elsewhere.
+
+    ``cluster_name`` is the cluster's on this host, ``secret_uuid`` is libvirt's name for the key.
+    """
+
+    user: str
+    cluster_name: str
+    secret_uuid: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class TrashEntry:
     """An image in the trash, with the name it had."""
 

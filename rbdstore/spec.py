@@ -5,11 +5,13 @@ Every name that is found on disk is made here, so that this file is the whole li
 
 ===============================  ==================================================================
 ``<image id>``                   a Glance image; its snapshot ``snap`` is what gets cloned
+``<instance uuid>_disk``         a Nova instance's disk; more have ``.local``, ``.swap``, ...
 ``<name>.<random>.partial``      an image, volume or disk being made; renamed when it is whole
 ``<name>.deleted``               a deleted volume that clones still need (clone format 1, Cinder's)
 ``<volume>.clone_snap``          snapshot a volume was cloned from (clone format 1, Cinder's)
 ``rbdstore.clone.<random>``      snapshot volumes were cloned from (clone format 2)
 ``rbdstore.deleted.<snap id>``   a user's deleted snapshot that clones still need
+``rbdstore.export.<random>``     snapshot of a volume or disk that is becoming an image
 ``rbdstore.lease.<name>``        object: who makes, renames or deletes that name, and how far
 ``rbdstore.image.<image id>``    object: what was cloned from that image, and if it is deleted
 ===============================  ==================================================================
@@ -28,14 +30,18 @@ from typing import Final, Self
 from rbdstore import exceptions
 
 IMAGE_SNAP: Final = "snap"
+RESIZE_SNAP: Final = "nova-resize"
 PARTIAL_SUFFIX: Final = ".partial"
 DELETED_SUFFIX: Final = ".deleted"
 CLONE_SNAP_SUFFIX: Final = ".clone_snap"
 RESERVED_PREFIX: Final = "rbdstore."
 CLONE_SNAP_PREFIX: Final = RESERVED_PREFIX + "clone."
 DELETED_SNAP_PREFIX: Final = RESERVED_PREFIX + "deleted."
+EXPORT_SNAP_PREFIX: Final = RESERVED_PREFIX + "export."
 LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
 RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
+DISK_KINDS: Final = ("", "local", "swap", "config")
+_DISK_REST: Final = re.compile(r"(\.[a-z0-9]+)*")
 BACKUP_SNAP: Final = re.compile(r"backup\.[^/@]+\.snap\.\d+(\.\d+)?\Z")
 
 # librbd keeps a name inside the names of RADOS objects; this leaves room for every affix above
@@ -227,6 +233,20 @@ def deleted_name(name: str, image_id: str | None = None) -> str:
     return f"{name}.{image_id}{DELETED_SUFFIX}" if image_id else name + DELETED_SUFFIX
 
 
+def disk_name(instance: str, kind: str = "") -> str:
+    """A disk of an instance: the first one, or its ``local``, ``swap``, ``config``, ..."""
+    return f"{instance}_disk{'.' + kind if kind else ''}"
+
+
+def is_disk_of(name: str, instance: str) -> bool:
+    """Whether ``name``, or what is being made under it, is a disk of that instance.
+
+    What goes on otherwise is another instance's whose name begins alike.
+    """
+    first = disk_name(instance)
+    return name.startswith(first) and _DISK_REST.fullmatch(name[len(first) :]) is not None
+
+
 def lease_object(name: str) -> str:
     """The object that whoever makes, renames or deletes ``name`` holds a lease on."""
     return LEASE_PREFIX + name
@@ -250,6 +270,11 @@ def flatten_lease(image_id: str) -> str:
     return f"flatten/{image_id}"
 
 
+def export_lease(image_id: str) -> str:
+    """The name of the lease that whoever makes an image of a volume or a disk holds beside it."""
+    return f"export/{image_id}"
+
+
 def thinning_lease(image_id: str) -> str:
     """The name of the lease that whoever flattens an image's clones in the background holds."""
     return f"thin/{image_id}"
@@ -268,6 +293,16 @@ def new_clone_snap() -> str:
 def clone_snap_v1(volume: str) -> str:
     """The snapshot that ``volume`` is cloned from, clone format 1."""
     return volume + CLONE_SNAP_SUFFIX
+
+
+def new_export_snap() -> str:
+    """A fresh snapshot of a volume or a disk, to make an image of."""
+    return EXPORT_SNAP_PREFIX + uuid.uuid4().hex
+
+
+def is_export_snap(snap: str) -> bool:
+    """Whether a snapshot is what an image was, or is being, made of."""
+    return snap.startswith(EXPORT_SNAP_PREFIX)
 
 
 def deleted_snap(snap_id: int) -> str:

@@ -14,8 +14,10 @@ from oslo_utils import units
 from rbdstore import (
     claims,
     cloning,
+    connections,
     drafts,
     exceptions,
+    exporting,
     lineage,
     parallel,
     removal,
@@ -56,6 +58,7 @@ class VolumeStore:
         self._pool = pool
         self._settings = settings
         self._cloner = cloning.Cloner(settings)
+        self._exporter = exporting.Exporter(pool, settings, self._cloner)
 
     def close(self) -> None:
         """End what goes on in the background. Called by the store when it is closed."""
@@ -369,6 +372,52 @@ class VolumeStore:
             volumes = parallel.each(lambda name: self._look(name, depths), names)
         LOG.info("created %d clones of %s", len(names), self._pool.spec(source))
         return volumes
+
+    # Other things from volumes
+
+    def copy_to_image(
+        self,
+        volume: str,
+        images: exporting.Images,
+        image_id: str,
+        *,
+        method: exporting.Method = "auto",
+        flatten: exporting.FlattenMode = "inline",
+        hashing_algo: str | None = None,
+        progress: Progress | None = None,
+    ) -> exporting.ExportedImage:
+        """Make an image of a volume as it is now, in use or not.
+
+        It is cloned into the images' pool, by this backend's user, and flattened there: no byte
+        passes through this process. Where that fails, what was made of it is taken back, and the
+        data is copied, by the images' own user; a warning says what would mend it.
+
+        :param images: of another store, or of this one
+        :param method: ``auto``; ``cow``: fail rather than copy; ``copy``: do not even try
+        :param flatten: ``inline``; ``task``: the image is there at once, for who may read the
+            volume as well, and is flattened by the cluster in the background
+        :param hashing_algo: read the image, and compute its MD5 and this hash; None: a clone has
+            no checksums
+        :param progress: called while data is copied, or an image flattened inline
+        :raises Duplicate: there is such an image, or somebody is making it right now
+        :raises NotCloneable, PermissionDenied: with ``cow``; another cluster, or a lacking right
+        :raises NotSupported: ``task``, and the cluster has no tasks
+        :raises ImageNotFound, InvalidName, InvalidInput:
+        """
+        volume = spec.check_new_name(volume)
+        image_id = spec.check_new_name(image_id)
+        exporting.check_images(images)
+        how = exporting.How(method, flatten, hashing_algo, progress)
+        how.check()
+        return self._exporter.export(volume, images, image_id, how)
+
+    def connection_info(self, name: str) -> connections.ConnectionInfo:
+        """How libvirt, QEMU and os-brick open a volume by themselves; there is no key in it.
+
+        :raises NotSupported: no other client can open what this driver keeps
+        :raises ImageNotFound, InvalidName:
+        """
+        return connections.look(self._pool, spec.check_name(name))
 
     # Inside
 

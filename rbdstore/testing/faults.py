@@ -155,6 +155,10 @@ class FaultyCluster(driver.Cluster):
         with self.plan.call("Cluster.monitors"):
             return self._cluster.monitors()
 
+    def access(self) -> driver.Access:
+        with self.plan.call("Cluster.access"):
+            return self._cluster.access()
+
     def flatten_in_background(self, spec: ImageSpec) -> str:
         with self.plan.call("Cluster.flatten_in_background"):
             return self._cluster.flatten_in_background(spec)

@@ -18,21 +18,23 @@ class TestCluster:
         assert set(cluster.list_pools()) >= {"images", "volumes", "vms", "backups"}
         monitors = sandbox.ceph_json("mon", "dump")["mons"]
         assert len(monitors) == 1
-        v1 = [a["addr"] for a in monitors[0]["public_addrs"]["addrvec"] if a["type"] == "v1"]
-        assert [f"{host}:{port}" for host, port in cluster.monitors()] == v1
+        addresses = monitors[0]["public_addrs"]["addrvec"]
+        assert [address["type"] for address in addresses] == ["v2", "v1"]
+        assert [f"{host}:{port}" for host, port in cluster.monitors()] == [
+            address["addr"] for address in addresses
+        ]
 
     @pytest.mark.parametrize(
-        ("vector", "expected"),
+        ("address", "expected"),
         [
-            ([("v2", "10.0.0.1:3300"), ("v1", "10.0.0.1:6789")], ("10.0.0.1", 6789)),
-            ([("v2", "10.0.0.1:3300")], ("10.0.0.1", 3300)),
-            ([("v2", "[fd00::1]:3300"), ("v1", "[fd00::1]:6789")], ("fd00::1", 6789)),
+            ("10.0.0.1:3300", ("10.0.0.1", 3300)),
+            ("[fd00::1]:6789", ("fd00::1", 6789)),
         ],
     )
-    def test_addresses_of_a_monitor(self, vector, expected):
+    def test_addresses_of_a_monitor(self, address, expected):
         from rbdstore.drivers.rbd.cluster import _address
 
-        assert _address([{"type": kind, "addr": addr} for kind, addr in vector]) == expected
+        assert _address({"type": "v2", "addr": address}) == expected
 
     def test_a_missing_pool_is_named_with_those_there_are(self, connect):
         cluster = connect("cinder", section="fast")

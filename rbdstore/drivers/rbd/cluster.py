@@ -81,12 +81,15 @@ class RbdCluster(driver.Cluster):
             clients.release(self.client)
 
     def monitors(self) -> list[tuple[str, int]]:
-        """Of each monitor the address of the old protocol, which every client speaks, or else
-        the new one's. IPv6 addresses are without brackets.
-        """
         with self.calls() as connection:
             dump = json.loads(connection.monitor_command("mon dump"))
-        return [_address(monitor["public_addrs"]["addrvec"]) for monitor in dump["mons"]]
+        vectors = [monitor["public_addrs"]["addrvec"] for monitor in dump["mons"]]
+        return [_address(address) for vector in vectors for address in vector]
+
+    def access(self) -> driver.Access:
+        client = self.options.client
+        secret = self.options.secret_uuid or self.fsid
+        return driver.Access(client.user, client.cluster_name, secret)
 
     def flatten_in_background(self, spec: ImageSpec) -> str:
         with self.open_pool(spec.pool, spec.namespace).open(spec.image, read_only=False) as image:
@@ -111,7 +114,6 @@ class RbdCluster(driver.Cluster):
             return manager.command(self.options.client, prefix, spec=spec, **arguments)
 
 
-def _address(vector: list[dict[str, Any]]) -> tuple[str, int]:
-    by_protocol = {address["type"]: address["addr"] for address in vector}
-    host, _, port = str(by_protocol.get("v1") or by_protocol["v2"]).rpartition(":")
+def _address(address: dict[str, Any]) -> tuple[str, int]:
+    host, _, port = str(address["addr"]).rpartition(":")
     return host.strip("[]"), int(port)

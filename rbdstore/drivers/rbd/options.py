@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from rbdstore import exceptions, sections
 from rbdstore.spec import ImageSpec
@@ -39,6 +39,7 @@ _NEEDS: Final = {
 # More do not fit in an object map; and where there is none, a removal asks for each of them.
 _MOST_OBJECTS: Final = 256_000_000
 DEFAULT_ORDER: Final = 22
+_UUID: Final = r"([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12})?\Z"
 
 OPTIONS: Final[tuple[cfg.Opt, ...]] = (
     cfg.StrOpt(
@@ -61,6 +62,12 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
         "rbd_cluster_name",
         default="ceph",
         help="The cluster's name on this host, which its ceph.conf and keyrings are named after.",
+    ),
+    cfg.Opt(
+        "rbd_secret_uuid",
+        type=types.String(regex=_UUID, ignore_case=True, type_name="UUID"),
+        help="The UUID by which libvirt, on the hosts that volumes and disks are attached to, "
+        "knows the secret with the user's key. Default: the cluster's id, its fsid.",
     ),
     cfg.IntOpt(
         "rados_connect_timeout",
@@ -142,6 +149,7 @@ class RbdOptions:
     :ivar section: its name, for the texts of errors
     :ivar features: the bits of a new image's features; None: librbd's choice
     :ivar order: of a new image's objects; None: librbd's choice
+    :ivar secret_uuid: libvirt's name for the user's key; None: the fsid
     """
 
     section: str
@@ -149,6 +157,7 @@ class RbdOptions:
     features: int | None
     order: int | None
     data_pool: str | None
+    secret_uuid: str | None
 
     def where(self, option: str) -> str:
         """How an error's text names an option."""
@@ -177,6 +186,7 @@ def read(options: Mapping[str, Any]) -> RbdOptions:
         features=_features(values["rbd_features"], section),
         order=sections.object_order(options),
         data_pool=values["rbd_data_pool"] or None,
+        secret_uuid=values["rbd_secret_uuid"] or None,
     )
 
 

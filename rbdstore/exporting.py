@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A volume or a disk becomes an image: as a clone that is flattened in the cluster, or as a copy.
+
+A snapshot of it, ``rbdstore.export.<random>``, is cloned into the pool of the images, by the user
+of the volume; the clone lets go of it by a flatten, and no byte passes through this process. Where
+that cannot work (another cluster, no right to write in that pool) what was begun is taken back,
+and the snapshot's data is uploaded by the images' own user.
+
+Until the image has let go of it, the snapshot stays. With a flatten in the background it outlives
+the call: whoever next exports or deletes the volume, and finds that the image has no parent any
+more, removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
+
+from oslo_log import log
+from oslo_utils import timeutils
+
+from rbdstore import claims, drafts, exceptions, lineage, reclaim, records, spec, transfer
+from rbdstore.cloning import Cloner
+from rbdstore.driver import Child, Image, Pool, Progress, Snap, find_snap
+from rbdstore.hashing import Digests
+from rbdstore.reader import Reader
+from rbdstore.settings import Settings
+
+LOG = log.getLogger(__name__)
+
+Method = Literal["auto", "cow", "copy"]
+FlattenMode = Literal["inline", "task"]
+
+# A copy would fail in the same way.
+_FINAL: Final = (
+    exceptions.Duplicate,
+    exceptions.InvalidInput,
+    exceptions.NoSpace,
+    exceptions.NotFound,
+)
+
+
+@runtime_checkable
+class Images(Protocol):
+    """What this needs of ``store.images``."""
+
+    def uri(self, image_id: str) -> str: ...
+
+    def place(self, image_id: str) -> spec.ImageSpec: ...
+
+    def exists(self, uri: str) -> bool: ...
+
+    def add(
+        self,
+        image_id: str,
+        data: transfer.Body,
+        size: int | None = None,
+        *,
+        hashing_algo: str = "sha512",
+        progress: Progress | None = None,
+    ) -> Any: ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ExportedImage:
+    """The image that a volume or a disk has become.
+
+    :ivar uri: ``rbd://<fsid>/<pool>/<image id>/snap``
+    :ivar size: in bytes
+    :ivar method: ``cow``, or ``copy``: the data passed through this process
+    :ivar reason: why it could not be ``cow``; empty where it was, or was not tried
+    :ivar checksum: the MD5 of the data in hex; None where nobody read the data
+    :ivar os_hash_algo: the name of the other hash
+    :ivar os_hash_value: its value in hex
+    """
+
+    uri: str
+    size: int
+    method: Literal["cow", "copy"]
+    reason: str = ""
+    checksum: str | None = None
+    os_hash_algo: str | None = None
+    os_hash_value: str | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class How:
+    """How an image is to be made, as it was asked for."""
+
+    method: Method = "auto"
+    flatten: FlattenMode = "inline"
+    hashing_algo: str | None = None
+    progress: Progress | None = None
+
+    def check(self) -> None:
+        """:raises InvalidInput: one of them is none of those there are"""
+        for argument, value, known in (
+            ("method", self.method, get_args(Method)),
+            ("flatten", self.flatten, get_args(FlattenMode)),
+        ):
+            if value not in known:
+                raise exceptions.InvalidInput(
+                    f"{argument} is one of {', '.join(known)}, not {exceptions.shown(value)}"
+                )
+        if self.hashing_algo is not None:
+            transfer.check_algorithm(self.hashing_algo)
+        transfer.check_progress(self.progress)
+
+
+def check_images(images: object) -> None:
+    """:raises InvalidInput: these are not the images of a store"""
+    if isinstance(images, type) or not isinstance(images, Images):
+        raise exceptions.InvalidInput(
+            f"images is the images of a store, store.images, not {exceptions.shown(images)}"
+        )
+
+
+class Exporter:
+    """Makes images of what is in one pool."""
+
+    def __init__(self, pool: Pool, settings: Settings, cloner: Cloner) -> None:
+        self._pool = pool
+        self._settings = settings
+        self._cloner = cloner
+
+    def export(self, name: str, images: Images, image_id: str, how: How) -> ExportedImage:
+        """Make an image of ``name`` as it is now, in use or not. All arguments are checked.
+
+        :raises Duplicate: there is such an image, or somebody is making it right now
+        """
+        watch = timeutils.StopWatch()
+        watch.start()
+        if how.flatten == "task" and how.method != "copy":
+            # To be told before anything is made, where there are no tasks.
+            self._pool.cluster.task_is_running("any")
+        # The journal of the snapshots. That of the image is beside the image, for its own user.
+        claim = claims.Claim(
+            self._pool,
+            spec.export_lease(image_id),
+            ["export", name],
+            self._settings.lease_seconds,
+            effect="none",
+        )
+        with contextlib.ExitStack() as stack:
+            _enter(stack, claim)
+            image = stack.enter_context(self._pool.open(name))
+            self._take_back_earlier(claim, image)
+            made = self._make(claim, image, images, image_id, how)
+            claim.take_back_unused()
+        LOG.info(
+            "made %s of %s by %s: %d bytes in %.1f s",
+            images.place(image_id),
+            self._pool.spec(name),
+            made.method,
+            made.size,
+            watch.elapsed(),
+        )
+        return made
+
+    def _make(
+        self, claim: claims.Claim, image: Image, images: Images, image_id: str, how: How
+    ) -> ExportedImage:
+        if how.method == "copy":
+            return self._copy(claim, image, images, image_id, how)
+        try:
+            return self._clone(claim, image, images, image_id, how)
+        except _FINAL:
+            raise
+        except exceptions.RbdStoreError as error:
+            if isinstance(error, exceptions.ClusterError) and images.exists(images.uri(image_id)):
+                # It had its name when that failed. To ask for the same once more adopts it.
+                return self._clone(claim, image, images, image_id, how)
+            if how.method == "cow":
+                raise
+            reason = str(error)
+        LOG.warning("%s cannot become an image without a copy: %s", image.spec, reason)
+        try:
+            made = self._copy(claim, image, images, image_id, how)
+        except exceptions.RbdStoreError as error:
+            error.add_note(f"it is copied because a clone failed: {reason}")
+            raise
+        return dataclasses.replace(made, reason=reason)
+
+    # As a clone
+
+    def _clone(
+        self, claim: claims.Claim, image: Image, images: Images, image_id: str, how: How
+    ) -> ExportedImage:
+        uri = images.uri(image_id)
+        cluster = image.pool.cluster
+        if (fsid := spec.Location.parse(uri).fsid) != cluster.fsid:
+            raise exceptions.NotCloneable(
+                f"the image is to be in cluster {fsid}, and this one is {cluster.fsid}"
+            )
+        place = images.place(image_id)
+        target = cluster.open_pool(place.pool, place.namespace)
+        draft = drafts.Draft(
+            target,
+            image_id,
+            ["export", str(image.spec), how.hashing_algo],
+            self._settings.lease_seconds,
+            effect="make",
+            wait=0,
+        )
+        with contextlib.ExitStack() as stack:
+            _enter(stack, draft)
+            if not draft.adopted:
+                draft.check_free()
+                self._fill(draft, claim, image, how)
+                draft.publish()
+            if how.flatten == "task":
+                self._flatten_later(draft)
+            digests = Digests(**draft.outcome["digests"])
+        return _exported(uri, "cow", how.hashing_algo, digests)
+
+    def _fill(self, draft: drafts.Draft, claim: claims.Claim, image: Image, how: How) -> None:
+        snap = self._snapshot(claim, image)
+        draft.clone(image, snap, None)
+        with draft.open() as made:
+            # Without it, a snapshot of the image would need the volume for ever.
+            later = how.flatten == "task" and "deep-flatten" in made.features()
+        if not later:
+            self._cloner.flatten(draft, draft.draft, progress=how.progress)
+        with draft.open() as made:
+            made.create_snap(spec.IMAGE_SNAP)
+            made.protect_snap(spec.IMAGE_SNAP)
+        digests = Digests(snap.size, "", "")
+        if how.hashing_algo is not None:
+            digests = self._measure(draft, how.hashing_algo)
+        draft.note(outcome={"digests": dataclasses.asdict(digests)})
+
+    def _measure(self, draft: drafts.Draft, hashing_algo: str) -> Digests:
+        opened = draft.pool.open(draft.draft)
+        with self._read(opened, find_snap(opened, spec.IMAGE_SNAP)) as body:
+            return transfer.measure(
+                body,
+                body.size,
+                hashing_algo,
+                window=self._settings.transfer_window,
+                threads=self._settings.transfer_threads,
+            )
+
+    def _flatten_later(self, draft: drafts.Draft) -> None:
+        """Have the image, which has its name, flattened while it is in use."""
+        with draft.pool.open(draft.name) as made:
+            if made.parent() is None:
+                return
+        try:
+            draft.pool.cluster.flatten_in_background(draft.pool.spec(draft.name))
+        except exceptions.PermissionDenied as error:
+            LOG.warning("%s is flattened here: %s", draft.pool.spec(draft.name), error)
+            self._cloner.flatten(draft, draft.name)
+
+    # As a copy
+
+    def _copy(
+        self, claim: claims.Claim, image: Image, images: Images, image_id: str, how: How
+    ) -> ExportedImage:
+        snap = self._snapshot(claim, image)
+        algorithm = how.hashing_algo or "sha512"
+        with self._read(image.pool.open(image_id=image.id), snap) as body:
+            stored = images.add(
+                image_id, body, body.size, hashing_algo=algorithm, progress=how.progress
+            )
+        digests = Digests(stored.size, stored.checksum, stored.os_hash_value)
+        return _exported(stored.uri, "copy", algorithm, digests)
+
+    def _read(self, image: Image, snap: Snap) -> Reader:
+        """Read a snapshot of ``image``, which is closed with the reader."""
+        with contextlib.ExitStack() as failed:
+            failed.callback(image.close)
+            image.set_snap(snap.id)
+            failed.pop_all()
+        return Reader(image, snap.id, 0, snap.size, window=self._settings.transfer_window)
+
+    # Snapshots
+
+    def _snapshot(self, claim: claims.Claim, image: Image) -> Snap:
+        """Make a snapshot that goes as soon as nothing needs it any more."""
+        name = spec.new_export_snap()
+        claim.note(parents=[lineage.link(image, name)])
+        with self._pool.open(image_id=image.id, read_only=False) as source:
+            source.create_snap(name)
+            if self._pool.cluster.clone_format == 1:
+                source.protect_snap(name)
+            return find_snap(source, name)
+
+    def _take_back_earlier(self, claim: claims.Claim, image: Image) -> None:
+        """Remove the snapshots of earlier exports whose images have been flattened since.
+
+        One of which no image is recorded is not touched: somebody may be about to clone it.
+        """
+        for snap in image.snaps():
+            if not spec.is_export_snap(snap.name):
+                continue
+            with contextlib.suppress(exceptions.NotFound, exceptions.PermissionDenied):
+                recorded = records.children(image, snap.id)
+                if not recorded or image.children(snap.id):
+                    continue
+                for child in recorded:
+                    self._complete(child)
+                reclaim.unused_snap(
+                    self._pool,
+                    lineage.link(image, snap.name),
+                    self._settings.lease_seconds,
+                    claim.remember,
+                    freed_by=recorded[-1].image_id,
+                )
+
+    def _complete(self, child: Child) -> None:
+        """Do what a flatten in the background leaves to a client."""
+        pool = self._pool.cluster.open_pool(child.pool, child.namespace)
+        with (
+            contextlib.suppress(exceptions.ImageNotFound),
+            pool.open(image_id=child.image_id, read_only=False) as made,
+        ):
+            made.flatten()
+
+
+def _enter(stack: contextlib.ExitStack, claim: claims.Claim) -> None:
+    """:raises Duplicate: somebody is making that image"""
+    try:
+        stack.enter_context(claim)
+    except exceptions.InUse as error:
+        raise exceptions.Duplicate(str(error)) from error
+
+
+def _exported(
+    uri: str, method: Literal["cow", "copy"], hashing_algo: str | None, digests: Digests
+) -> ExportedImage:
+    if hashing_algo is None:
+        return ExportedImage(uri, digests.size, method)
+    return ExportedImage(
+        uri,
+        digests.size,
+        method,
+        checksum=digests.checksum,
+        os_hash_algo=hashing_algo,
+        os_hash_value=digests.os_hash_value,
+    )
