@@ -165,6 +165,21 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         "in all services that use the pool.",
     ),
     cfg.IntOpt(
+        "rbd_destroy_volume_retries",
+        default=12,
+        min=0,
+        max=sections.MOST_SECONDS,
+        help="How many intervals the clients that have an instance's disks open are given to end "
+        "when the disks are deleted. One that crashed looks alive for some 30 s.",
+    ),
+    cfg.IntOpt(
+        "rbd_destroy_volume_retry_interval",
+        default=5,
+        min=0,
+        max=sections.MOST_SECONDS,
+        help="How many seconds each of these intervals has.",
+    ),
+    cfg.IntOpt(
         "rbd_transfer_window",
         default=TRANSFER_WINDOW // units.Mi,
         min=1,
@@ -199,6 +214,8 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         clone_gather_time=values["rbd_clone_gather_time"],
         max_snapshots_on_image=values["rbd_max_snapshots_on_image"],
         lease_seconds=values["rbd_lease_seconds"],
+        destroy_volume_retries=values["rbd_destroy_volume_retries"],
+        destroy_volume_retry_interval=values["rbd_destroy_volume_retry_interval"],
         transfer_window=values["rbd_transfer_window"] * units.Mi,
         transfer_threads=values["rbd_transfer_threads"],
     )

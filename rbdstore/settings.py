@@ -21,6 +21,9 @@ class Settings:
     :ivar clone_gather_time: how long clones of one volume are waited for to share a snapshot
     :ivar max_snapshots_on_image: beyond it the oldest clones are flattened in the background
     :ivar lease_seconds: how long a name stays locked after its holder has died
+    :ivar destroy_volume_retries: how often clients that have an instance's disks open are waited
+        for, and
+    :ivar destroy_volume_retry_interval: for how long each time
     """
 
     pool: str = "rbd"
@@ -34,6 +37,8 @@ class Settings:
     clone_gather_time: float = 0.02
     max_snapshots_on_image: int = 450
     lease_seconds: float = 30.0
+    destroy_volume_retries: int = 12
+    destroy_volume_retry_interval: float = 5.0
     transfer_window: int = TRANSFER_WINDOW
     transfer_threads: int = TRANSFER_THREADS
 

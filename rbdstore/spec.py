@@ -41,7 +41,7 @@ EXPORT_SNAP_PREFIX: Final = RESERVED_PREFIX + "export."
 LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
 RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
 DISK_KINDS: Final = ("", "local", "swap", "config")
-_DISK_REST: Final = re.compile(r"(\.[a-z0-9]+)*")
+_DISK: Final = re.compile(r"(.+)_disk(?:\.[a-z0-9]+)*")
 BACKUP_SNAP: Final = re.compile(r"backup\.[^/@]+\.snap\.\d+(\.\d+)?\Z")
 
 # librbd keeps a name inside the names of RADOS objects; this leaves room for every affix above
@@ -223,6 +223,16 @@ def is_draft(name: object) -> bool:
     return isinstance(name, str) and name.endswith(PARTIAL_SUFFIX)
 
 
+def made_as(name: str) -> str:
+    """The name that a draft is to get; that of anything else is what it is."""
+    return name.removesuffix(PARTIAL_SUFFIX).rpartition(".")[0] if is_draft(name) else name
+
+
+def is_deleted(name: str) -> bool:
+    """Whether an image of this name is a deleted one (clone format 1)."""
+    return name.endswith(DELETED_SUFFIX)
+
+
 def is_unfinished_or_deleted(name: str) -> bool:
     """Whether an image of this name is nothing that a user has."""
     return name.endswith((PARTIAL_SUFFIX, DELETED_SUFFIX))
@@ -238,13 +248,13 @@ def disk_name(instance: str, kind: str = "") -> str:
     return f"{instance}_disk{'.' + kind if kind else ''}"
 
 
-def is_disk_of(name: str, instance: str) -> bool:
-    """Whether ``name``, or what is being made under it, is a disk of that instance.
+def is_disk(name: str, instance: str | None = None) -> bool:
+    """Whether ``name`` is a disk of that instance, or of any, or what is being made of one.
 
-    What goes on otherwise is another instance's whose name begins alike.
+    What goes on otherwise than with kinds is another instance's, whose name begins alike.
     """
-    first = disk_name(instance)
-    return name.startswith(first) and _DISK_REST.fullmatch(name[len(first) :]) is not None
+    found = _DISK.fullmatch(name)
+    return found is not None and instance in (None, found[1])
 
 
 def lease_object(name: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from rbdstore import exceptions, forest, images, looking, spec, threads, volumes
+from rbdstore import disks, exceptions, forest, images, looking, spec, threads, volumes
 from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
 from rbdstore.forest import Forest
@@ -52,6 +52,12 @@ class Store(Closing):
             if self._volumes is None or self._closed:
                 self._volumes = self._service(volumes.VolumeStore)
             return self._volumes
+
+    @property
+    def disks(self) -> disks.DiskStore:
+        """Disks of instances, made from images and made into images: Nova's work."""
+        with self._lock:
+            return disks.DiskStore(self._open_pool(), self._settings, self.volumes)
 
     def tree(self, name: str, *, every_object: bool = False) -> Tree:
         """All about one image or volume; its clones by their names only.

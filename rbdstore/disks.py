@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Instance disks: Nova's work. Volumes that are named after the instance they belong to."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+
+from oslo_log import log
+from oslo_utils import units
+
+from rbdstore import (
+    cloneable,
+    connections,
+    drafts,
+    exceptions,
+    exporting,
+    imports,
+    removal,
+    sizes,
+    snapshots,
+    spec,
+    transfer,
+)
+from rbdstore.driver import Pool, Progress
+from rbdstore.settings import Settings
+
+if typing.TYPE_CHECKING:
+    from rbdstore.volumes import VolumeStore
+
+LOG = log.getLogger(__name__)
+
+CHUNK_SIZE = 4 * units.Mi
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk, as it was when it was looked at.
+
+    :ivar size: in bytes
+    :ivar parent: the snapshot it shares data with, if it is a clone
+    """
+
+    name: str
+    size: int
+    parent: spec.ImageSpec | None
+
+
+class DiskStore:
+    """The disks of the instances of one pool."""
+
+    def __init__(self, pool: Pool, settings: Settings, volumes: VolumeStore) -> None:
+        """Give the volumes of the same pool Nova's names and rules."""
+        self._pool = pool
+        self._settings = settings
+        self._volumes = volumes
+
+    # Looking
+
+    def name(self, instance_uuid: str, kind: str = "") -> str:
+        """What a disk of an instance is called.
+
+        :param kind: empty: the one it boots from; ``local``, ``swap``, ``config``, ...
+        :raises InvalidName:
+        """
+        name = spec.disk_name(spec.check_new_name(instance_uuid), kind)
+        if not spec.is_disk(name, instance_uuid):
+            raise exceptions.InvalidName(
+                f"a kind of disk is lower-case letters and digits, not {exceptions.shown(kind)}"
+            )
+        return spec.check_new_name(name)
+
+    def exists(self, disk: str) -> bool:
+        """:raises InvalidName:"""
+        with contextlib.suppress(exceptions.ImageNotFound):
+            self._pool.open(spec.check_name(disk)).close()
+            return True
+        return False
+
+    def get_size(self, disk: str) -> int:
+        """How many bytes a disk has.
+
+        :raises ImageNotFound, InvalidName:
+        """
+        return self._look(spec.check_name(disk)).size
+
+    def parent(self, disk: str) -> spec.ImageSpec | None:
+        """The snapshot that a disk shares data with; None: it is no clone.
+
+        :raises ImageNotFound, InvalidName:
+        """
+        return self._look(spec.check_name(disk)).parent
+
+    def list(self, instance_uuid: str | None = None) -> Sequence[Disk]:
+        """The disks of an instance, or of all of them, sorted by name.
+
+        :raises InvalidName:
+        """
+        if instance_uuid is not None:
+            instance_uuid = spec.check_new_name(instance_uuid)
+        found = []
+        for name in sorted(self._pool.list_images()):
+            if not spec.is_unfinished_or_deleted(name) and spec.is_disk(name, instance_uuid):
+                with contextlib.suppress(exceptions.ImageNotFound):
+                    found.append(self._look(name))
+        return found
+
+    def connection_info(self, disk: str) -> connections.ConnectionInfo:
+        """How libvirt and QEMU open a disk by themselves; there is no key in it.
+
+        :raises NotSupported: no other client can open what this driver keeps
+        :raises ImageNotFound, InvalidName:
+        """
+        return connections.look(self._pool, spec.check_name(disk))
+
+    # Disks from images, and images from disks
+
+    def is_cloneable(
+        self, location: str, image_meta: Mapping[str, typing.Any]
+    ) -> cloneable.Verdict:
+        """Whether a disk can share the data of an image at a location; if not, why not.
+
+        :param image_meta: of which ``disk_format`` is looked at
+        :raises InvalidInput: ``image_meta`` is no mapping
+        """
+        if not isinstance(image_meta, Mapping):
+            raise exceptions.InvalidInput(
+                f"image_meta is a mapping with a disk_format, not {exceptions.shown(image_meta)}"
+            )
+        return cloneable.verdict(self._pool, location, image_meta.get("disk_format", ""))
+
+    def clone(
+        self,
+        disk: str,
+        locations: Iterable[str],
+        size: int | None = None,
+        *,
+        disk_format: str = "raw",
+        open_image: imports.OpenImage | None = None,
+        progress: Progress | None = None,
+    ) -> imports.Outcome:
+        """Make a disk from an image: copy-on-write, or of its body where that cannot be.
+
+        :param locations: every one that the image has; the first that can be cloned is
+        :param size: in bytes; None: the image's
+        :param open_image: gives the image's body; None: fail where no location can be cloned
+        :return: which way it went, and why each location was passed over
+        :raises NotCloneable: no location can be cloned, and there is no body
+        :raises InvalidSize: smaller than the image
+        :raises InvalidBody: it is not what it is said to be, or not to be trusted
+        :raises Duplicate, InvalidName, InvalidInput:
+        """
+        disk = spec.check_new_name(disk)
+        source = imports.Source.of(locations, size, disk_format, open_image)
+        transfer.check_progress(progress)
+        with drafts.Draft(
+            self._pool,
+            disk,
+            source.request("disk"),
+            self._settings.lease_seconds,
+            effect="make",
+        ) as draft:
+            made = imports.make(
+                draft, source, self._settings, chunk_size=CHUNK_SIZE, progress=progress
+            )
+        LOG.info("made %s by a %s", self._pool.spec(disk), made.method)
+        return made
+
+    def import_image(
+        self,
+        disk: str,
+        data: transfer.Body,
+        size: int | None = None,
+        *,
+        disk_format: str = "raw",
+        progress: Progress | None = None,
+    ) -> imports.Outcome:
+        """Make a disk from the body of an image, which shares nothing with it.
+
+        :param data: a binary file, bytes, or an iterable of bytes
+        :param size: in bytes; None: the image's
+        :raises: as :meth:`clone`
+        """
+        transfer.check_body(data)
+        return self.clone(
+            disk, [], size, disk_format=disk_format, open_image=lambda: data, progress=progress
+        )
+
+    def snapshot_to_image(
+        self,
+        disk: str,
+        images: exporting.Images,
+        image_id: str,
+        *,
+        method: exporting.Method = "auto",
+        flatten: exporting.FlattenMode = "inline",
+        hashing_algo: str | None = None,
+        progress: Progress | None = None,
+    ) -> exporting.ExportedImage:
+        """Make an image of a disk as it is now, in use or not: Nova's direct snapshot.
+
+        Arguments, result and errors are those of ``volumes.copy_to_image``.
+        """
+        return self._volumes.copy_to_image(
+            disk,
+            images,
+            image_id,
+            method=method,
+            flatten=flatten,
+            hashing_algo=hashing_algo,
+            progress=progress,
+        )
+
+    # One disk
+
+    def resize(self, disk: str, size: int, *, allow_shrink: bool = False) -> None:
+        """Make a disk larger or, where that is allowed, smaller, which cuts its data off.
+
+        :raises InvalidSize: smaller than it is, and shrinking was not allowed; or larger than the
+            cluster can hold
+        :raises ImageNotFound, InvalidName, InvalidInput:
+        """
+        disk = spec.check_new_name(disk)
+        size = sizes.check_size(size)
+        if not isinstance(allow_shrink, bool):
+            raise exceptions.InvalidInput(
+                f"allow_shrink is True or False, not {exceptions.shown(allow_shrink)}"
+            )
+        with self._pool.open(disk, read_only=False) as image:
+            image.resize(size, allow_shrink=allow_shrink)
+        LOG.info("resized %s to %d bytes", self._pool.spec(disk), size)
+
+    def flatten(self, disk: str, *, progress: Progress | None = None) -> None:
+        """Make a disk independent of its image, while it stays in use.
+
+        :raises ImageNotFound, InvalidName, InvalidInput:
+        """
+        self._volumes.flatten(disk, progress=progress)
+
+    def create_snapshot(self, disk: str, snapshot: str = spec.RESIZE_SNAP) -> None:
+        """Snapshot a disk. Not protected, as Nova's own driver expects it.
+
+        :raises Duplicate, ImageNotFound, InvalidName:
+        """
+        disk = spec.check_new_name(disk)
+        snapshot = spec.check_snapshot_name(snapshot)
+        snapshots.create(self._pool, disk, snapshot, self._settings.lease_seconds, protect=False)
+        LOG.info("created %s", self._pool.spec(disk, snapshot))
+
+    def remove_snapshot(self, disk: str, snapshot: str = spec.RESIZE_SNAP) -> None:
+        """Remove a snapshot. One that is not there, or whose disk is not, is no error.
+
+        :raises InvalidName:
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        """
+        self._volumes.delete_snapshot(disk, snapshot)
+
+    def rollback_to_snapshot(self, disk: str, snapshot: str = spec.RESIZE_SNAP) -> None:
+        """Make a disk what it was when it was snapshotted, its size included.
+
+        :raises ImageNotFound, SnapshotNotFound, InvalidName:
+        :raises InUse: it is open for writing
+        """
+        self._volumes.revert_to_snapshot(disk, snapshot)
+
+    def cleanup(self, instance_uuid: str) -> Sequence[str]:
+        """Delete every disk of an instance, with its snapshots, and what was being made of them.
+
+        Clients that have one open are given ``rbd_destroy_volume_retries`` times
+        ``rbd_destroy_volume_retry_interval`` seconds in all: one that crashed looks alive for
+        some 30 s. A disk that images or disks were cloned from goes to the trash until they go.
+
+        :return: the names of those that were there
+        :raises InUse: one is open for writing, and the error names by whom; the others are gone
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        :raises InvalidName:
+
+        All are tried. The first error is raised, and the others are its notes.
+        """
+        instance = spec.check_new_name(instance_uuid)
+        settings = self._settings
+        patience = settings.destroy_volume_retries * settings.destroy_volume_retry_interval
+        deadline = time.monotonic() + patience
+        there = {
+            spec.made_as(name)
+            for name in self._pool.list_images()
+            if spec.is_disk(name, instance) and not spec.is_deleted(name)
+        }
+        errors = []
+        # Of one that is not there, a killed maker's journal may be.
+        for name in sorted(there | {spec.disk_name(instance, kind) for kind in spec.DISK_KINDS}):
+            try:
+                self._destroy(name, max(0.0, deadline - time.monotonic()))
+            except exceptions.RbdStoreError as error:
+                errors.append(error)
+        if errors:
+            for other in errors[1:]:
+                errors[0].add_note(str(other))
+            raise errors[0]
+        return sorted(there)
+
+    def _destroy(self, name: str, wait: float) -> None:
+        snaps: Iterable[str] = ()
+        with contextlib.suppress(exceptions.ImageNotFound), self._pool.open(name) as image:
+            # Before anything is removed: it may not be a dead client's.
+            removal.check_unwatched(image, wait)
+            snaps = [
+                snap.name
+                for snap in image.snaps()
+                if not snap.trashed and not spec.is_reserved_snap(snap.name)
+            ]
+        for snap in snaps:
+            snapshots.delete(self._pool, name, snap, self._settings.lease_seconds)
+        self._volumes.delete(name)
+
+    def _look(self, name: str) -> Disk:
+        with self._pool.open(name) as image:
+            parent = image.parent()
+            return Disk(name, image.size(), parent.spec if parent else None)
