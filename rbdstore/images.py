@@ -18,6 +18,7 @@ from rbdstore import (
     flattening,
     lineage,
     reader,
+    releasing,
     removal,
     sizes,
     spec,
@@ -221,14 +222,22 @@ class ImageStore:
                 found.append(StoredImage(self._uri(name), snap.size))
         return found
 
-    def delete(self, uri: str, *, in_use: InUsePolicy = "refuse") -> None:
+    def delete(
+        self,
+        uri: str,
+        *,
+        in_use: InUsePolicy = "refuse",
+        progress_of: releasing.ProgressOf | None = None,
+    ) -> None:
         """Delete an image.
 
         :param in_use: what to do when volumes or disks were cloned from it: ``refuse``;
             ``flatten`` them first, which makes each a full copy; or ``defer``: the image goes to
             the trash now, and is removed when the last clone goes
+        :param progress_of: called with each clone that is about to be flattened, by any thread;
+            returns a ``progress`` to be told of that one, or None
         :raises ImageNotFound, InvalidLocation:
-        :raises InvalidInput: ``in_use`` is none of these
+        :raises InvalidInput: ``in_use`` is none of these, or ``progress_of`` cannot be called
         :raises InUse: clones, snapshots or writers hold it, and the error names them
         :raises PermissionDenied: there may be clones in pools that this user cannot look into
         """
@@ -236,6 +245,7 @@ class ImageStore:
             raise exceptions.InvalidInput(
                 f"in_use is refuse, flatten or defer, not {exceptions.shown(in_use)}"
             )
+        releasing.check_progress_of(progress_of)
         location = self._locate(uri)
         if location.snap not in (None, spec.IMAGE_SNAP):
             raise exceptions.InvalidLocation(
@@ -255,7 +265,13 @@ class ImageStore:
                 removal.check_no_snaps(image, _is_ours)
                 clones = lineage.children(image)
                 if clones and in_use == "flatten":
-                    clones = self._flatten(image, clones)
+                    clones = releasing.flatten_clones(
+                        image,
+                        clones,
+                        self._flattener,
+                        self._settings.concurrent_flatten_operations,
+                        progress_of,
+                    )
                 if clones and in_use != "defer":
                     raise exceptions.InUse(
                         spec=image.spec,
@@ -264,28 +280,6 @@ class ImageStore:
                 removal.check_unwatched(image, 0)
                 removal.take_name_away(claim, image, clones)
         LOG.info("deleted %s", self._pool.spec(name))
-
-    def _flatten(self, image: Image, clones: lineage.Clones) -> lineage.Clones:
-        """Flatten all clones of ``image``; return those that need it all the same."""
-        for child in (child for group in clones.values() for child in group):
-            pool = self._pool.cluster.open_pool(child.pool, child.namespace)
-            with contextlib.suppress(exceptions.ImageNotFound):
-                self._flattener.flatten(pool, child.image_id)
-        left = lineage.children(image)
-        pinned = [
-            f"{child.spec}@{snap}"
-            for group in left.values()
-            for child in group
-            for snap in lineage.pinning_snaps(child, image)
-        ]
-        if pinned:
-            raise exceptions.InUse(
-                "its clones were flattened, but these snapshots of theirs were made before and "
-                f"need it (delete them first): {', '.join(pinned)}",
-                spec=image.spec,
-                children=[child.spec for group in left.values() for child in group],
-            )
-        return left
 
     def _draft(self, image_id: str, request: Iterable[object]) -> drafts.Draft:
         return drafts.Draft(

@@ -164,7 +164,8 @@ class Delete(base.Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _image_argument(parser, nargs="+")
-        parser.add_argument(
+        policy = parser.add_mutually_exclusive_group()
+        policy.add_argument(
             "--in-use",
             choices=("refuse", "flatten", "defer"),
             default="refuse",
@@ -172,15 +173,27 @@ class Delete(base.Command):
             "first, or take its name away now and its data with the last of them "
             "(default: %(default)s)",
         )
+        policy.add_argument(
+            "--flatten-children",
+            action="store_const",
+            const="flatten",
+            dest="in_use",
+            help="the same as --in-use flatten",
+        )
         base.add_yes(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         images = self.store().images
         terminal.confirm("delete", parsed_args.image, yes=parsed_args.yes)
-        return self.each(
-            parsed_args.image,
-            lambda image: images.delete(location(images, image), in_use=parsed_args.in_use),
-        )
+        with terminal.many_steps() as begin:
+            return self.each(
+                parsed_args.image,
+                lambda image: images.delete(
+                    location(images, image),
+                    in_use=parsed_args.in_use,
+                    progress_of=begin and (lambda clone: begin(f"flatten {clone}")),
+                ),
+            )
 
 
 def _kind(path: str) -> int | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from rich import console, progress, text
 
@@ -60,6 +60,13 @@ def meter(what: str, total: int | None = None) -> Iterator[Progress | None]:
 @contextlib.contextmanager
 def steps(what: str) -> Iterator[Progress | None]:
     """The same for work that is counted in steps of no unit, such as flattening."""
+    with many_steps() as begin:
+        yield None if begin is None else begin(what)
+
+
+@contextlib.contextmanager
+def many_steps() -> Iterator[Callable[[str], Progress] | None]:
+    """The same of several things at once: gives what begins a bar for each."""
     out = stderr()
     if not out.is_terminal:
         yield None
@@ -70,9 +77,13 @@ def steps(what: str) -> Iterator[Progress | None]:
         progress.TaskProgressColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=out, transient=True) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with progress.Progress(*columns, console=out, transient=True) as bars:
+
+        def begin(what: str) -> Progress:
+            task = bars.add_task(what, total=None)
+            return lambda done, total: bars.update(task, completed=done, total=total)
+
+        yield begin
 
 
 def confirm(verb: str, things: Sequence[str], *, yes: bool) -> None:
