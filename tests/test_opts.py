@@ -294,7 +294,7 @@ def test_an_option_passed_by_two_names():
 
 
 def test_an_unknown_option_lists_the_known():
-    with pytest.raises(exceptions.ConfigError, match=r"^rdb_pool: .*rbd_pool, rbd_store"):
+    with pytest.raises(exceptions.ConfigError, match=r"^rdb_pool: .*rbd_pool, rbd_secret"):
         opts.check({"rdb_pool": "images"}, OPTIONS)
 
 

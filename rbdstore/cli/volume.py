@@ -9,7 +9,11 @@ from typing import Any
 
 from cliff import lister, show
 
-from rbdstore.cli import about, base, image, shapes, terminal
+from rbdstore.cli import about, base, image, outward, shapes, terminal
+from rbdstore.connections import ConnectionInfo
+from rbdstore.driver import Progress
+from rbdstore.exporting import ExportedImage
+from rbdstore.images import ImageStore
 from rbdstore.volumes import Volume
 
 _COLUMNS = ("name", "size", "parent", "depth", "snapshots")
@@ -181,3 +185,24 @@ class Delete(base.Command):
         return self.each(
             parsed_args.volume, lambda name: volumes.delete(name, wait=parsed_args.wait)
         )
+
+
+class ToImage(outward.ToImage):
+    """Make an image of a volume as it is now, in use or not."""
+
+    synopsis = "VOLUME IMAGE"
+
+    def make(
+        self, name: str, images: ImageStore, image: str, *, progress: Progress | None, **how: Any
+    ) -> ExportedImage:
+        volumes = self.store().volumes
+        return volumes.copy_to_image(name, images, image, progress=progress, **how)
+
+
+class Connection(outward.Connection):
+    """Print how Cinder, QEMU or libvirt opens a volume. There is no key in it."""
+
+    synopsis = "VOLUME"
+
+    def look(self, name: str) -> ConnectionInfo:
+        return self.store().volumes.connection_info(name)
