@@ -66,8 +66,9 @@ class DiskStore:
         :param kind: empty: the one it boots from; ``local``, ``swap``, ``config``, ...
         :raises InvalidName:
         """
-        name = spec.disk_name(spec.check_new_name(instance_uuid), kind)
-        if not spec.is_disk(name, instance_uuid):
+        instance = spec.check_new_name(instance_uuid)
+        name = spec.disk_name(instance, kind) if isinstance(kind, str) else ""
+        if not spec.is_disk(name, instance):
             raise exceptions.InvalidName(
                 f"a kind of disk is lower-case letters and digits, not {exceptions.shown(kind)}"
             )

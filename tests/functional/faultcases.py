@@ -88,7 +88,7 @@ class World:
         volume, _at, snapshot = name.partition("@")
         if snapshot:
             self.volumes.delete_snapshot(volume, snapshot)
-        elif name == "image":
+        elif name in ("image", "exported"):
             with contextlib.suppress(exceptions.ImageNotFound):
                 self.images.delete(self.uri(name))
         else:
@@ -177,6 +177,13 @@ def deleted_snapshot(world):
 def volume_with_clone(world):
     volume(world)
     world.volumes.create_cloned_volume("clone", "volume")
+
+
+def written_clone(world):
+    """A clone of an image, with data of its own."""
+    image(world)
+    world.volumes.clone("volume", world.uri("image"))
+    world.write("volume", pattern("written later", 8 * KiB))
 
 
 def deep(world):
@@ -344,6 +351,26 @@ def _flatten_last_clone_of_deleted_ones(world):
 @case(volume)
 def _extend_volume(world):
     world.volumes.extend("volume", 2 * SIZE)
+
+
+# Images from volumes
+
+
+@case(written_clone, makes=True)
+def _export_volume(world):
+    world.volumes.copy_to_image("volume", world.images, "exported")
+
+
+@case(written_clone, makes=True)
+def _export_volume_within_the_cluster(world):
+    world.volumes.copy_to_image(
+        "volume", world.images, "exported", method="cow", hashing_algo="sha256"
+    )
+
+
+@case(written_clone, makes=True)
+def _export_volume_by_a_copy(world):
+    world.volumes.copy_to_image("volume", world.images, "exported", method="copy")
 
 
 # Snapshots

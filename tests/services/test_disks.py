@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Disks of instances: their names, sizes and snapshots, and that all of them go, and no others."""
+
+import signal
+import uuid
+
+import pytest
+import samples
+
+from rbdstore import exceptions, spec
+from rbdstore.disks import Disk
+
+MiB = samples.MiB
+INSTANCE = str(uuid.UUID(int=7))
+DATA = samples.pattern("image", 9 * MiB)
+
+
+@pytest.fixture
+def disks(place):
+    return place.store("volumes", "admin").disks
+
+
+@pytest.fixture
+def images(place):
+    return place.images("admin")
+
+
+@pytest.fixture
+def disk(disks, raw):
+    """A disk that holds data."""
+    name = disks.name(INSTANCE)
+    raw.create("volumes", name, data=DATA)
+    yield name
+    disks.cleanup(INSTANCE)
+
+
+# Names
+
+
+def test_names(disks):
+    assert disks.name(INSTANCE) == f"{INSTANCE}_disk"
+    assert disks.name(INSTANCE, "local") == f"{INSTANCE}_disk.local"
+    assert disks.name(INSTANCE, "config.rescue") == f"{INSTANCE}_disk.config.rescue"
+    for kind in ("Local", "local/1", "a_disk", ".", "local.", None, 5, "x" * 300, "partial"):
+        with pytest.raises(exceptions.InvalidName):
+            disks.name(INSTANCE, kind)
+
+
+def test_which_names_are_an_instances():
+    for kind in ("", ".local", ".eph0", ".config.rescue", ".12ab34cd.partial"):
+        assert spec.is_disk(f"a_disk{kind}", "a")
+        assert not spec.is_disk(f"a_disk{kind}", "a_disk")
+    for name in ("a_disk2", "a_disk_disk", "a_disk.b_disk", "ab_disk", "a", "a_disk.", "A_disk"):
+        assert not spec.is_disk(name, "a")
+
+
+def test_what_there_is(disks, disk, raw):
+    raw.create("volumes", f"{INSTANCE}_disk.swap", MiB)
+    raw.create("volumes", "volume-1", MiB)
+    raw.create("volumes", "another_disk", MiB)
+    mine = [Disk(disk, 9 * MiB, None), Disk(f"{INSTANCE}_disk.swap", MiB, None)]
+    assert disks.list(INSTANCE) == mine
+    assert {each.name for each in disks.list()} == {each.name for each in mine} | {"another_disk"}
+    assert disks.exists(disk)
+    assert not disks.exists(f"{INSTANCE}_disk.local")
+    assert disks.get_size(disk) == 9 * MiB
+    for look in (disks.get_size, disks.parent):
+        with pytest.raises(exceptions.ImageNotFound):
+            look("missing_disk")
+    for name in ("volume-1", "another_disk"):
+        raw.remove("volumes", name)
+
+
+# Sizes
+
+
+def test_a_disk_shrinks_only_where_that_is_allowed(disks, disk, raw):
+    disks.resize(disk, 10 * MiB)
+    assert raw.read("volumes", disk) == DATA + bytes(MiB)
+    with pytest.raises(exceptions.InvalidSize):
+        disks.resize(disk, 8 * MiB)
+    for word in (1, "yes", None):
+        with pytest.raises(exceptions.InvalidInput, match="allow_shrink is True or False"):
+            disks.resize(disk, 8 * MiB, allow_shrink=word)
+    assert disks.get_size(disk) == 10 * MiB
+    disks.resize(disk, 8 * MiB, allow_shrink=True)
+    assert raw.read("volumes", disk) == DATA[: 8 * MiB]
+
+
+# Snapshots
+
+
+def test_a_resize_that_is_reverted(disks, disk, raw):
+    disks.create_snapshot(disk)
+    assert raw.snaps("volumes", disk) == ["nova-resize"]
+    assert not raw.is_protected("volumes", disk, "nova-resize")
+    with pytest.raises(exceptions.Duplicate):
+        disks.create_snapshot(disk)
+    raw.write("volumes", disk, b"written later")
+    disks.resize(disk, 20 * MiB)
+    disks.rollback_to_snapshot(disk)
+    assert raw.read("volumes", disk) == DATA
+    disks.remove_snapshot(disk)
+    disks.remove_snapshot(disk)
+    assert raw.snaps("volumes", disk) == []
+    with pytest.raises(exceptions.SnapshotNotFound):
+        disks.rollback_to_snapshot(disk)
+
+
+# To images
+
+
+def test_a_direct_snapshot(disks, disk, images, raw):
+    made = disks.snapshot_to_image(disk, images, "image-1", method="cow")
+    assert (made.uri, made.size, made.method) == (images.uri("image-1"), 9 * MiB, "cow")
+    assert raw.read("images", "image-1", "snap") == DATA
+    assert raw.snaps("volumes", disk) == []
+    images.delete(made.uri)
+
+
+# Cleaning up
+
+
+def test_every_disk_of_an_instance_goes_and_no_other(disks, disk, images, raw):
+    others = [f"{INSTANCE}_disk2", f"{INSTANCE}0_disk", f"{INSTANCE}_disk_disk", "volume-1"]
+    mine = [disks.name(INSTANCE, kind) for kind in ("local", "swap", "config", "eph0")]
+    for name in others + mine:
+        raw.create("volumes", name, MiB)
+        raw.snap("volumes", name, "nova-resize", protect=False)
+    raw.snap("volumes", disk, "left by a direct snapshot")
+    # Of one that was being made when its maker died.
+    raw.create("volumes", f"{INSTANCE}_disk.rescue.12ab34cd.partial", MiB)
+    assert disks.cleanup(INSTANCE) == sorted([disk, *mine, f"{INSTANCE}_disk.rescue"])
+    unfinished = [name for name in raw.images("volumes") if name not in others]
+    for name in unfinished:
+        assert name.endswith(".partial")
+        raw.remove("volumes", name)
+    assert raw.images("volumes") == sorted(others)
+    assert disks.cleanup(INSTANCE) == []
+    for name in others:
+        assert raw.snaps("volumes", name) == ["nova-resize"]
+        raw.remove("volumes", name)
+
+
+def test_a_disk_that_images_were_cloned_from_goes_with_them(place, disks, disk, raw):
+    volumes = place.volumes("admin")
+    disks.create_snapshot(disk)
+    volumes.create_from_snapshot("volume-1", disk, "nova-resize")
+    disks.cleanup(INSTANCE)
+    assert disks.list() == []
+    assert raw.read("volumes", "volume-1") == DATA
+    volumes.delete("volume-1")
+    assert raw.trash("volumes") == {}
+
+
+def test_a_crashed_client_is_waited_for(place, disks, disk):
+    with place.held_open("volumes", disk) as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert disks.cleanup(INSTANCE) == [disk]
+
+
+def test_a_living_client_is_named_and_loses_nothing(place, disk, raw):
+    impatient = place.store(
+        "volumes", rbd_destroy_volume_retries=1, rbd_destroy_volume_retry_interval=1
+    ).disks
+    swap = impatient.name(INSTANCE, "swap")
+    raw.create("volumes", swap, MiB)
+    impatient.create_snapshot(disk)
+    with place.held_open("volumes", disk):
+        with pytest.raises(exceptions.InUse) as caught:
+            impatient.cleanup(INSTANCE)
+        (watcher,) = caught.value.watchers
+        assert watcher in str(caught.value)
+        assert raw.snaps("volumes", disk) == ["nova-resize"]
+        # The others went.
+        assert not impatient.exists(swap)
+    assert raw.read("volumes", disk) == DATA
+
+
+def test_every_error_is_told(place, disk, raw):
+    impatient = place.store("volumes", rbd_destroy_volume_retries=0).disks
+    swap = impatient.name(INSTANCE, "swap")
+    raw.create("volumes", swap, MiB)
+    with (
+        place.held_open("volumes", disk),
+        place.held_open("volumes", swap),
+        pytest.raises(exceptions.InUse) as caught,
+    ):
+        impatient.cleanup(INSTANCE)
+    assert caught.value.spec.image == disk
+    (note,) = caught.value.__notes__
+    assert swap in note
