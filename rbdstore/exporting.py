@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 
 from oslo_log import log
@@ -39,6 +40,9 @@ _FINAL: Final = (
     exceptions.NoSpace,
     exceptions.NotFound,
 )
+
+# Seconds for a lease that this process has just let go of.
+_LETTING_GO: Final = 1.0
 
 
 @runtime_checkable
@@ -147,7 +151,6 @@ class Exporter:
             image = stack.enter_context(self._pool.open(name))
             self._take_back_earlier(claim, image)
             made = self._make(claim, image, images, image_id, how)
-            claim.take_back_unused()
         LOG.info(
             "made %s of %s by %s: %d bytes in %.1f s",
             images.place(image_id),
@@ -170,7 +173,7 @@ class Exporter:
         except exceptions.RbdStoreError as error:
             if isinstance(error, exceptions.ClusterError) and images.exists(images.uri(image_id)):
                 # It had its name when that failed. To ask for the same once more adopts it.
-                return self._clone(claim, image, images, image_id, how)
+                return self._clone(claim, image, images, image_id, how, wait=_LETTING_GO)
             if how.method == "cow":
                 raise
             reason = str(error)
@@ -185,7 +188,14 @@ class Exporter:
     # As a clone
 
     def _clone(
-        self, claim: claims.Claim, image: Image, images: Images, image_id: str, how: How
+        self,
+        claim: claims.Claim,
+        image: Image,
+        images: Images,
+        image_id: str,
+        how: How,
+        *,
+        wait: float = 0,
     ) -> ExportedImage:
         uri = images.uri(image_id)
         cluster = image.pool.cluster
@@ -201,7 +211,7 @@ class Exporter:
             ["export", str(image.spec), how.hashing_algo],
             self._settings.lease_seconds,
             effect="make",
-            wait=0,
+            wait=wait,
         )
         with contextlib.ExitStack() as stack:
             _enter(stack, draft)
@@ -211,6 +221,8 @@ class Exporter:
                 draft.publish()
             if how.flatten == "task":
                 self._flatten_later(draft)
+            # While the name is claimed: were this to fail after, the call could not be repeated.
+            claim.take_back_unused()
             digests = Digests(**draft.outcome["digests"])
         return _exported(uri, "cow", how.hashing_algo, digests)
 
@@ -259,9 +271,10 @@ class Exporter:
     ) -> ExportedImage:
         snap = self._snapshot(claim, image)
         algorithm = how.hashing_algo or "sha512"
-        with self._read(image.pool.open(image_id=image.id), snap) as body:
+        with self._read(image.pool.open(image_id=image.id), snap) as data:
+            body = _and_then(data, claim.take_back_unused)
             stored = images.add(
-                image_id, body, body.size, hashing_algo=algorithm, progress=how.progress
+                image_id, body, snap.size, hashing_algo=algorithm, progress=how.progress
             )
         digests = Digests(stored.size, stored.checksum, stored.os_hash_value)
         return _exported(stored.uri, "copy", algorithm, digests)
@@ -324,6 +337,15 @@ def _enter(stack: contextlib.ExitStack, claim: claims.Claim) -> None:
         stack.enter_context(claim)
     except exceptions.InUse as error:
         raise exceptions.Duplicate(str(error)) from error
+
+
+def _and_then(data: Iterable[bytes], last: Callable[[], None]) -> Iterator[bytes]:
+    """Give the data, and do the last thing there is to do before whoever takes them is done.
+
+    What fails then fails before an image has its name.
+    """
+    yield from data
+    last()
 
 
 def _exported(

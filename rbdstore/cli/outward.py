@@ -82,7 +82,7 @@ class Connection(base.Command):
             dest="whom",
             choices=("cinder", "qemu", "libvirt"),
             default="cinder",
-            help="the dictionary of os-brick, as JSON; the argument of -blockdev; or the <disk> of "
+            help="os-brick's dictionary, as JSON; the argument of -blockdev; or the <disk> of "
             "a domain (default: %(default)s)",
         )
 
