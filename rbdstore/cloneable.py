@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which of an image's locations can be cloned, and if not, why not."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from typing import Final
+
+from rbdstore import exceptions, spec
+from rbdstore.driver import Image, Pool, Snap, find_snap
+
+# What says of one location that it is not the one; anything else is wrong with the cluster.
+NOT_THIS_ONE: Final = (
+    exceptions.InvalidLocation,
+    exceptions.NotCloneable,
+    exceptions.NotFound,
+    exceptions.PermissionDenied,
+    exceptions.Vanished,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a location can be cloned: it is true if so.
+
+    :ivar reason: why not; empty where it can be
+    """
+
+    location: str
+    reason: str = ""
+
+    def __bool__(self) -> bool:
+        return not self.reason
+
+
+def verdict(pool: Pool, uri: str, disk_format: str) -> Verdict:
+    """Look whether a clone of that location can be made in ``pool``. No data is read.
+
+    :raises ClusterError: nobody knows
+    """
+    try:
+        with opened(pool, uri, disk_format):
+            return Verdict(uri)
+    except NOT_THIS_ONE as error:
+        return Verdict(uri, str(error))
+
+
+@contextlib.contextmanager
+def opened(pool: Pool, uri: str, disk_format: str) -> Iterator[tuple[Image, Snap]]:
+    """Open the image and the snap that a location names, for a clone of it in ``pool``.
+
+    :raises NotCloneable: another cluster, another format, a location without a snapshot
+    :raises PoolNotFound: the location's; there is none of that name in this cluster
+    :raises PermissionDenied: the user may not read it
+    :raises ImageNotFound, SnapshotNotFound, InvalidLocation:
+    """
+    location = spec.Location.parse(uri)
+    if disk_format != "raw":
+        raise exceptions.NotCloneable(
+            f"{location.uri} is {exceptions.shown(disk_format)}; only raw can be cloned"
+        )
+    if location.fsid is None or location.pool is None or location.snap is None:
+        raise exceptions.NotCloneable(f"{location.uri} names no snapshot to clone from")
+    if location.fsid != pool.cluster.fsid:
+        raise exceptions.NotCloneable(
+            f"{location.uri} is in cluster {location.fsid}, not in {pool.cluster.fsid}"
+        )
+    if location.pool != pool.name:
+        # Glance's locations name no namespace: images are in the default one.
+        pool = pool.cluster.open_pool(location.pool)
+    with pool.open(location.image) as image:
+        yield image, find_snap(image, location.snap)
