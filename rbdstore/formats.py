@@ -59,17 +59,23 @@ def check_beginning(begin: bytes, disk_format: str) -> None:
 
     :raises FormatMismatch: it is not
     """
-    # Filled up, so that what was cut off is seen to be of its format all the same.
-    wrapper = format_inspector.InspectWrapper(io.BytesIO(begin.ljust(BEGINNING, b"\0")))
-    wrapper.read(BEGINNING)
-    wrapper.close()
-    found = {str(inspector) for inspector in wrapper.formats or ()}
+    # Filled up, too, so that what was cut off is seen to be of its format all the same; not only,
+    # for a vmdk image may be nothing but text.
+    found = (_formats(begin) | _formats(begin.ljust(BEGINNING, b"\0"))) or {"raw"}
     allowed = {disk_format} | ({"gpt"} if disk_format in PLAIN else set())
     if not found <= allowed or (disk_format not in found and disk_format != "raw"):
         raise exceptions.FormatMismatch(
             f"the image was declared as {disk_format}, but looks like "
             + " and ".join(sorted(found))
         )
+
+
+def _formats(begin: bytes) -> set[str]:
+    """What it looks like, other than raw."""
+    wrapper = format_inspector.InspectWrapper(io.BytesIO(begin))
+    wrapper.read(BEGINNING)
+    wrapper.close()
+    return {str(inspector) for inspector in wrapper.formats or ()} - {"raw"}
 
 
 class Inspection:
