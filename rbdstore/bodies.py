@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import functools
 import io
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,9 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-Body = Readable | Iterable[bytes] | bytes | bytearray
+Part = bytes | bytearray | memoryview
+
+Body = Readable | Iterable[Part] | bytes | bytearray
 
 
 @functools.lru_cache(maxsize=4)
@@ -43,10 +46,11 @@ def cut(body: Body, window: Window) -> Iterator[Piece]:
 
     :raises InvalidBody: it gives something other than bytes
     """
-    return _cut_file(body, window) if _is_regular_file(body) else _cut_parts(body, window)
+    return _cut_file(body, window) if is_regular_file(body) else _cut_parts(body, window)
 
 
-def _is_regular_file(body: Any) -> bool:
+def is_regular_file(body: Any) -> bool:
+    """Whether it is an open file whose bytes are those of the file itself."""
     # Subclasses, and wrappers, may give other bytes than the file has.
     raw = body.raw if type(body) in (io.BufferedReader, io.BufferedRandom) else body
     return type(raw) is io.FileIO and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
@@ -56,7 +60,7 @@ def _cut_parts(body: Body, window: Window) -> Iterator[Piece]:
     length = window.length
     buffer = window.reserve()
     filled = 0
-    for part in _parts(body, length):
+    for part in parts(body, length):
         if not filled and len(part) == length and type(part) is bytes:
             buffer = None
             yield part
@@ -86,7 +90,11 @@ def _cut_parts(body: Body, window: Window) -> Iterator[Piece]:
         yield buffer
 
 
-def _parts(body: Body, length: int) -> Iterator[bytes | bytearray | memoryview]:
+def parts(body: Body, length: int) -> Iterator[Part]:
+    """The body as it comes, in parts of any length; ``length`` is what a file is asked for.
+
+    :raises InvalidBody: it gives something other than bytes
+    """
     if isinstance(body, bytes | bytearray):
         yield body
         return
@@ -117,6 +125,34 @@ def _bytes_of(view: memoryview) -> bytes | memoryview:
         raise exceptions.InvalidBody(
             f"the data comes as a memoryview without data: {error}"
         ) from error
+
+
+def peek(body: Body, length: int) -> tuple[bytes, Body]:
+    """Read the first ``length`` bytes; return them, and what still gives the whole body."""
+    if is_regular_file(body):
+        file: Any = body
+        position = file.tell()
+        begin = bytes(file.read(length))
+        file.seek(position)
+        return begin, body
+    begin = b""
+    rest = parts(body, length)
+    for part in rest:
+        # It may be changed once the next one is asked for.
+        begin += part
+        if len(begin) >= length:
+            break
+    return begin[:length], itertools.chain([begin] if begin else [], rest)
+
+
+def length_of(body: Body) -> int | None:
+    """How many bytes it has, where that is known before it is read."""
+    if isinstance(body, bytes | bytearray):
+        return len(body)
+    if is_regular_file(body):
+        file: Any = body
+        return max(0, os.fstat(file.fileno()).st_size - int(file.tell()))
+    return None
 
 
 def _cut_file(file: Any, window: Window) -> Iterator[Piece]:

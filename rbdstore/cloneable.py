@@ -41,20 +41,17 @@ def verdict(pool: Pool, uri: str, disk_format: str) -> Verdict:
     :raises ClusterError: nobody knows
     """
     try:
-        with opened(pool, uri, disk_format):
+        with opened(pool, check(pool, uri, disk_format)):
             return Verdict(uri)
     except NOT_THIS_ONE as error:
         return Verdict(uri, str(error))
 
 
-@contextlib.contextmanager
-def opened(pool: Pool, uri: str, disk_format: str) -> Iterator[tuple[Image, Snap]]:
-    """Open the image and the snap that a location names, for a clone of it in ``pool``.
+def check(pool: Pool, uri: str, disk_format: str) -> spec.Location:
+    """Read a location, which speaks for itself as far as it names what can be cloned.
 
     :raises NotCloneable: another cluster, another format, a location without a snapshot
-    :raises PoolNotFound: the location's; there is none of that name in this cluster
-    :raises PermissionDenied: the user may not read it
-    :raises ImageNotFound, SnapshotNotFound, InvalidLocation:
+    :raises InvalidLocation:
     """
     location = spec.Location.parse(uri)
     if disk_format != "raw":
@@ -67,8 +64,20 @@ def opened(pool: Pool, uri: str, disk_format: str) -> Iterator[tuple[Image, Snap
         raise exceptions.NotCloneable(
             f"{location.uri} is in cluster {location.fsid}, not in {pool.cluster.fsid}"
         )
-    if location.pool != pool.name:
+    return location
+
+
+@contextlib.contextmanager
+def opened(pool: Pool, location: spec.Location) -> Iterator[tuple[Image, Snap]]:
+    """Open the image and the snap that a checked location names, for a clone of it in ``pool``.
+
+    :raises PoolNotFound: there is none of that name in this cluster
+    :raises PermissionDenied: the user may not read it
+    :raises ImageNotFound, SnapshotNotFound:
+    """
+    snap = str(location.snap)
+    if location.pool is not None and location.pool != pool.name:
         # Glance's locations name no namespace: images are in the default one.
         pool = pool.cluster.open_pool(location.pool)
     with pool.open(location.image) as image:
-        yield image, find_snap(image, location.snap)
+        yield image, find_snap(image, snap)

@@ -137,7 +137,7 @@ class DiskStore:
         self,
         disk: str,
         locations: Iterable[str],
-        size: int | None = None,
+        size: int,
         *,
         disk_format: str = "raw",
         open_image: imports.OpenImage | None = None,
@@ -145,14 +145,9 @@ class DiskStore:
     ) -> imports.Outcome:
         """Make a disk from an image: copy-on-write, or of its body where that cannot be.
 
-        :param locations: every one that the image has; the first that can be cloned is
-        :param size: in bytes; None: the image's
-        :param open_image: gives the image's body; None: fail where no location can be cloned
+        Arguments and errors are those of ``volumes.create_from_image``.
+
         :return: which way it went, and why each location was passed over
-        :raises NotCloneable: no location can be cloned, and there is no body
-        :raises InvalidSize: smaller than the image
-        :raises InvalidBody: it is not what it is said to be, or not to be trusted
-        :raises Duplicate, InvalidName, InvalidInput:
         """
         disk = spec.check_new_name(disk)
         source = imports.Source.of(locations, size, disk_format, open_image)
@@ -174,7 +169,7 @@ class DiskStore:
         self,
         disk: str,
         data: transfer.Body,
-        size: int | None = None,
+        size: int,
         *,
         disk_format: str = "raw",
         progress: Progress | None = None,
@@ -182,7 +177,7 @@ class DiskStore:
         """Make a disk from the body of an image, which shares nothing with it.
 
         :param data: a binary file, bytes, or an iterable of bytes
-        :param size: in bytes; None: the image's
+        :param size: of the disk, in bytes; no smaller than the image's
         :raises: as :meth:`clone`
         """
         transfer.check_body(data)

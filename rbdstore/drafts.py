@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from rbdstore import claims, exceptions, lineage, records, spec
+from rbdstore import claims, exceptions, lineage, reclaim, records, spec
 from rbdstore.driver import Image, Snap
 
 
@@ -72,6 +72,12 @@ class Draft(claims.Claim):
             records.add_child(parent, snap.id, image)
             if size is not None and size > snap.size:
                 image.resize(size)
+
+    def start_over(self) -> None:
+        """Remove what was made so far, to make it another way, under another name."""
+        reclaim.draft(self.pool, self.draft, self.seconds, self.remember)
+        self._prepare()
+        self.note(image_id="")
 
     def open(self) -> Image:
         """Open what was made so far, for writing."""

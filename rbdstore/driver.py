@@ -214,6 +214,15 @@ class Pool(Closing):
         :raises InUse: it has snaps or watchers
         """
 
+    def blockdev(self, name: str) -> dict[str, str]:
+        """How QEMU opens an image by itself: the options of the block driver of its protocol.
+
+        For whoever has the same host and user as this driver has. There is no key among them.
+
+        :raises NotSupported: QEMU has no such block driver
+        """
+        raise exceptions.NotSupported("QEMU cannot open the images of this driver")
+
     # Trash
 
     @abc.abstractmethod

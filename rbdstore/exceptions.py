@@ -10,6 +10,9 @@
      |    +-- InvalidSize
      |    +-- InvalidLocation    not an rbd:// location of this backend
      |    +-- InvalidBody        the data is short, long, or not bytes
+     |         +-- FormatMismatch     of another format than was declared
+     |         +-- UnsafeImage        it reaches for what is not in it: a backing file, a data file
+     |         +-- BrokenImage        cut off, or damaged
      +-- NotFound
      |    +-- PoolNotFound
      |    +-- ImageNotFound
@@ -18,6 +21,7 @@
      +-- InUse                   children, snapshots, watchers or another operation hold it
      +-- NotCloneable            copy-on-write cannot work here; copy instead
      +-- NotSupported            the driver, or the cluster, cannot do this
+     +-- ConversionFailed        qemu-img could not convert an image, or not within its limits
      +-- PermissionDenied        the cluster's user lacks a capability
      +-- ReadOnly
      +-- NoSpace                 the cluster or pool is full, or its quota is reached
@@ -70,6 +74,18 @@ class InvalidLocation(InvalidInput):
 
 class InvalidBody(InvalidInput):
     """The image data is shorter or longer than promised, or is not bytes."""
+
+
+class FormatMismatch(InvalidBody):
+    """The image is of another format than was declared, or looks as if it were of several."""
+
+
+class UnsafeImage(InvalidBody):
+    """The image has a backing file, a data file, or another feature that is not allowed."""
+
+
+class BrokenImage(InvalidBody):
+    """The image's headers are cut off or damaged."""
 
 
 class NotFound(RbdStoreError):
@@ -128,6 +144,10 @@ class NotCloneable(RbdStoreError):
 
 class NotSupported(RbdStoreError):
     """The driver, or the cluster behind it, cannot do this."""
+
+
+class ConversionFailed(RbdStoreError):
+    """qemu-img could not convert an image, or not within its limits. The text says why."""
 
 
 class PermissionDenied(RbdStoreError):

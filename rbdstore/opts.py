@@ -15,7 +15,14 @@ from oslo_config import cfg, types
 from oslo_utils import units
 
 from rbdstore import exceptions, sections, spec
-from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW, Settings
+from rbdstore.settings import (
+    CONVERSION_ADDRESS_SPACE,
+    CONVERSION_CPU_SECONDS,
+    CONVERSION_SECONDS,
+    TRANSFER_THREADS,
+    TRANSFER_WINDOW,
+    Settings,
+)
 
 GROUP: Final = "rbdstore"
 
@@ -195,6 +202,35 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         help="How many threads compute an upload's two hashes beside the one that reads and "
         "writes. 0: none; that one does it, which is slower, also where there are other uploads.",
     ),
+    cfg.StrOpt(
+        "image_conversion_dir",
+        help="A directory for images that are not raw while they are converted to volumes: the "
+        "image as it is and, where QEMU cannot write to the backend, also the disk in it, without "
+        "its holes. Raw images are never kept there. Default: where temporary files go.",
+    ),
+    cfg.IntOpt(
+        "image_conversion_address_space_limit",
+        default=CONVERSION_ADDRESS_SPACE // units.Gi,
+        min=1,
+        max=1024,
+        help="How many GiB of memory qemu-img may map while it converts an image. With less than "
+        "1 it cannot load librbd.",
+    ),
+    cfg.IntOpt(
+        "image_conversion_cpu_limit",
+        default=CONVERSION_CPU_SECONDS,
+        min=1,
+        max=sections.MOST_SECONDS,
+        help="How many seconds of processor time qemu-img may take to convert an image.",
+    ),
+    cfg.IntOpt(
+        "image_conversion_time_limit",
+        default=CONVERSION_SECONDS,
+        min=1,
+        max=sections.MOST_SECONDS,
+        help="How many seconds qemu-img may take to convert an image, the cluster's share "
+        "included.",
+    ),
 )
 """The options that a backend's section has besides its driver's own."""
 
@@ -218,6 +254,10 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         destroy_volume_retry_interval=values["rbd_destroy_volume_retry_interval"],
         transfer_window=values["rbd_transfer_window"] * units.Mi,
         transfer_threads=values["rbd_transfer_threads"],
+        conversion_dir=values["image_conversion_dir"] or None,
+        conversion_address_space=values["image_conversion_address_space_limit"] * units.Gi,
+        conversion_cpu_seconds=values["image_conversion_cpu_limit"],
+        conversion_seconds=values["image_conversion_time_limit"],
     )
 
 

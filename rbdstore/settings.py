@@ -8,6 +8,9 @@ from typing import Final, Literal
 
 TRANSFER_WINDOW: Final = 32 * 1024 * 1024
 TRANSFER_THREADS: Final = 2
+CONVERSION_ADDRESS_SPACE: Final = 4 * 1024 * 1024 * 1024
+CONVERSION_CPU_SECONDS: Final = 600
+CONVERSION_SECONDS: Final = 7200
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -20,6 +23,11 @@ class Settings:
     :ivar transfer_threads: how many threads hash an image that is written; 0: the caller's does
     :ivar clone_gather_time: how long clones of one volume are waited for to share a snapshot
     :ivar max_snapshots_on_image: beyond it the oldest clones are flattened in the background
+    :ivar conversion_dir: where images that are not raw are kept while they are converted; None:
+        where temporary files go
+    :ivar conversion_address_space: how much memory qemu-img may map
+    :ivar conversion_cpu_seconds: how much processor time it may take
+    :ivar conversion_seconds: how long it may take
     :ivar lease_seconds: how long a name stays locked after its holder has died
     :ivar destroy_volume_retries: how often clients that have an instance's disks open are waited
         for, and
@@ -41,6 +49,10 @@ class Settings:
     destroy_volume_retry_interval: float = 5.0
     transfer_window: int = TRANSFER_WINDOW
     transfer_threads: int = TRANSFER_THREADS
+    conversion_dir: str | None = None
+    conversion_address_space: int = CONVERSION_ADDRESS_SPACE
+    conversion_cpu_seconds: int = CONVERSION_CPU_SECONDS
+    conversion_seconds: float = CONVERSION_SECONDS
 
     def object_order(self, default_chunk_size: int) -> int:
         """The base-2 logarithm of a new image's object size."""

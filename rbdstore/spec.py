@@ -198,6 +198,27 @@ def check_snapshot_name(name: object) -> str:
     return checked
 
 
+def check_locations(locations: Iterable[object]) -> tuple[str, ...]:
+    """Return ``locations`` as text, none twice: of any kind, for an image may be anywhere.
+
+    :raises InvalidLocation: also for one location that is in no list
+    """
+    if isinstance(locations, str | bytes | bytearray):
+        raise exceptions.InvalidLocation(
+            f"{exceptions.shown(locations)} is one location, not a list of locations"
+        )
+    if not isinstance(locations, Iterable):
+        raise exceptions.InvalidLocation(
+            f"a list of locations is wanted, not {type(locations).__name__}"
+        )
+    checked = []
+    for location in locations:
+        if not isinstance(location, str):
+            raise exceptions.InvalidLocation(f"a location is text, not {type(location).__name__}")
+        checked.append(str.__str__(location))
+    return tuple(dict.fromkeys(checked))
+
+
 # Of a location's parts.
 _CHECKS: Final = {
     1: (check_new_name,),

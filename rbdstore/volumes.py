@@ -6,18 +6,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from oslo_log import log
 from oslo_utils import units
 
 from rbdstore import (
     claims,
+    cloneable,
     cloning,
     connections,
     drafts,
     exceptions,
     exporting,
+    imports,
     lineage,
     parallel,
     removal,
@@ -49,6 +51,20 @@ class Volume:
     parent: spec.ImageSpec | None
     depth: int
     snapshots: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class VolumeFromImage(Volume):
+    """A volume that was made from an image, and how.
+
+    :ivar method: ``clone``, or ``copy``: of the image's body
+    :ivar location: what was cloned; empty where it was copied
+    :ivar passed_over: the locations that were not cloned, each with the ``reason``
+    """
+
+    method: Literal["clone", "copy"]
+    location: str
+    passed_over: tuple[cloneable.Verdict, ...]
 
 
 class VolumeStore:
@@ -276,26 +292,11 @@ class VolumeStore:
         :raises Duplicate, ImageNotFound, SnapshotNotFound, InvalidLocation, InvalidName:
         """
         name = spec.check_new_name(name)
-        location = spec.Location.parse(uri)
+        location = cloneable.check(self._pool, uri, disk_format)
         uri, size = location.uri, sizes.check_size_or_none(size)
-        if disk_format != "raw":
-            raise exceptions.NotCloneable(
-                f"{uri} is {exceptions.shown(disk_format)}; only raw can be cloned"
-            )
-        if location.fsid is None or location.pool is None or location.snap is None:
-            raise exceptions.NotCloneable(f"{uri} names no snapshot to clone from")
-        if location.fsid != self._pool.cluster.fsid:
-            raise exceptions.NotCloneable(
-                f"{uri} is in cluster {location.fsid}, not in {self._pool.cluster.fsid}"
-            )
-        pool = self._pool
-        if location.pool != pool.name:
-            # Glance's locations name no namespace: images are in the default one.
-            pool = pool.cluster.open_pool(location.pool)
         with self._draft(name, ["clone", uri, size]) as draft:
             if not draft.adopted:
-                with pool.open(location.image) as image:
-                    snap = find_snap(image, location.snap)
+                with cloneable.opened(self._pool, location) as (image, snap):
                     cloning.check_fits(image, snap, size)
                     draft.check_free()
                     draft.clone(image, snap, size)
@@ -303,6 +304,59 @@ class VolumeStore:
             made = self.get(name)
         LOG.info("cloned %s from %s", self._pool.spec(name), uri)
         return made
+
+    def create_from_image(
+        self,
+        name: str,
+        locations: Iterable[str],
+        size: int,
+        *,
+        disk_format: str,
+        open_image: imports.OpenImage | None = None,
+        progress: Progress | None = None,
+    ) -> VolumeFromImage:
+        """Make a volume from an image: copy-on-write where that can be, else a full copy.
+
+        :param locations: every one that the image has, of any kind, none at all too; the first
+            that can be cloned is
+        :param size: in bytes, no smaller than the image's disk
+        :param disk_format: the image's: ``raw``, ``iso``, ``qcow2``, ``vdi``, ``vhd``, ``vhdx`` or
+            ``vmdk``; only ``raw`` can be cloned, and what is in a container is converted
+        :param open_image: gives the image's body, as :meth:`ImageStore.add` takes it. Called when
+            none of the locations can be cloned. What it gives is closed where it has a ``close``
+        :param progress: of a copy: called with the bytes done and in all, which become more with
+            each stage of a conversion
+        :raises NotCloneable: no location can be cloned, and there is no ``open_image``
+        :raises InvalidSize: smaller than the image's disk
+        :raises FormatMismatch: the body is not of that format
+        :raises UnsafeImage: it has a backing file, a data file or the like
+        :raises BrokenImage: its headers are cut off or damaged
+        :raises ConversionFailed: qemu-img could not convert it, or not within its limits
+        :raises Duplicate, InvalidBody, InvalidInput, InvalidLocation, InvalidName, NoSpace:
+
+        Nothing is left of a volume that could not be made whole. An error that ``open_image``, or
+        what it gives, raises comes out as it is.
+        """
+        name = spec.check_new_name(name)
+        source = imports.Source.of(locations, size, disk_format, open_image)
+        transfer.check_progress(progress)
+        with self._draft(name, source.request("create_from_image")) as draft:
+            outcome = imports.make(
+                draft, source, self._settings, chunk_size=CHUNK_SIZE, progress=progress
+            )
+            made = self.get(name)
+        way = f"a clone of {outcome.location}" if outcome.location else "a copy of its body"
+        LOG.info("created %s from an image, by %s", self._pool.spec(name), way)
+        return VolumeFromImage(
+            made.name,
+            made.size,
+            made.parent,
+            made.depth,
+            made.snapshots,
+            outcome.method,
+            outcome.location,
+            outcome.passed_over,
+        )
 
     def create_from_snapshot(
         self, name: str, volume: str, snapshot: str, size: int | None = None

@@ -9,6 +9,7 @@ import memory
 import pytest
 import scenes
 from rbdstore_memory.image import MemoryImage
+from rbdstore_memory.pool import MemoryPool
 from scenes import SECONDS
 
 from rbdstore import driver, exceptions, reclaim, records
@@ -447,4 +448,26 @@ def test_one_that_somebody_has_open(cluster, pool):
         assert scenes.trash(pool) == ["parent"]
         assert records.is_deleted(pool, link.image_id)
     purge(pool, link.image_id)
+    assert scenes.contents(cluster) == {}
+
+
+def test_one_that_is_cloned_in_that_moment_is_left_to_the_cloner(cluster, pool, monkeypatch):
+    """He waits for the lease that the purge holds, so that there is nothing to wait for here."""
+    link = make(pool)
+    image_id = scenes.delete(pool, "parent")
+    tried = []
+    remove = MemoryPool.trash_remove
+
+    def trash_remove(pool, image_id):
+        if not tried:
+            with pool.open(image_id=image_id, read_only=False) as image:
+                image.create_snap(SNAP)
+        tried.append(image_id)
+        remove(pool, image_id)
+
+    monkeypatch.setattr(MemoryPool, "trash_remove", trash_remove)
+    assert purge(pool, image_id) == []
+    assert tried == [image_id]
+    assert scenes.snaps(pool, image_id=image_id) == [SNAP]
+    unused_snap(pool, link)
     assert scenes.contents(cluster) == {}

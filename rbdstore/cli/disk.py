@@ -55,9 +55,11 @@ class Clone(base.Command):
         )
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        disks = self.store().disks
-        uri = image.location(self.store(parsed_args.image_backend).images, parsed_args.image)
-        disks.clone(parsed_args.disk, [uri], parsed_args.size)
+        images = self.store(parsed_args.image_backend).images
+        uri, size = image.location(images, parsed_args.image), parsed_args.size
+        if size is None:
+            size = images.get_size(uri)
+        self.store().disks.clone(parsed_args.disk, [uri], size)
 
 
 class Resize(base.Command):

@@ -224,6 +224,10 @@ class FaultyPool(driver.Pool):
         with self._plan.call("Pool.remove"):
             self._pool.remove(name, progress=progress)
 
+    def blockdev(self, name: str) -> dict[str, str]:
+        with self._plan.call("Pool.blockdev"):
+            return self._pool.blockdev(name)
+
     def trash_move(self, name: str, *, delay: int = 0) -> None:
         with self._plan.call("Pool.trash_move"):
             self._pool.trash_move(name, delay=delay)

@@ -285,8 +285,6 @@ def test_a_volume_and_its_last_clone_are_deleted_at_once(each_format, raw):
         assert raw.trash("volumes") == {}
 
 
-# Where the two wait for each other's leases, a round takes as long as these.
-@pytest.mark.timeout(1500)
 def test_a_volume_is_cloned_while_it_is_deleted(each_format, raw):
     pair, volumes = each_format
     for _ in range(FEWER):

@@ -227,6 +227,13 @@ class RbdPool(driver.Pool):
 
     # Trash
 
+    def blockdev(self, name: str) -> dict[str, str]:
+        client = self.cluster.options.client
+        options = {"driver": "rbd", "pool": self.name, "image": name}
+        if self.namespace:
+            options["namespace"] = self.namespace
+        return options | {"conf": client.conf, "user": client.user}
+
     def trash_move(self, name: str, *, delay: int = 0) -> None:
         with self._ioctx(name) as ioctx:
             if remains.clear(ioctx, name):

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Conversion by qemu-img, which has been the target of many an image: it works under limits.
+
+Its memory, its processor time and its files are limited by the kernel, through oslo.concurrency,
+its time by this process, and it does not outlive that.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import IO, Any, Final
+
+from oslo_concurrency import processutils
+from oslo_utils import units
+
+from rbdstore import exceptions
+from rbdstore.driver import Progress
+from rbdstore.settings import Settings
+
+_LOOK_SECONDS: Final = 0.5
+_MOST_SAID: Final = 500
+# All is well; what nothing refers to is left over; there is no check for this format.
+_SOUND: Final = (0, 3, 63)
+_PERCENT: Final = re.compile(rb"\((\d+\.\d+)/100%\)")
+
+
+def file_target(path: str) -> dict[str, str]:
+    """A raw file as :func:`convert` takes it. It must be there, and as large as is wanted."""
+    return {"driver": "file", "filename": path}
+
+
+def check(path: str, qemu_format: str, settings: Settings) -> None:
+    """See that all is there that the tables of a container name.
+
+    Without that qemu-img takes for zeros what an image has lost that was cut off.
+
+    :param qemu_format: what QEMU calls the file's format; it never guesses
+    :raises BrokenImage: it is not
+    :raises ConversionFailed: not within the limits
+    """
+    status, said = _run(["qemu-img", "check", "-f", qemu_format, path], 0, settings, None)
+    if status not in _SOUND:
+        raise exceptions.BrokenImage(f"the image is damaged or cut off: {said}")
+
+
+def convert(
+    path: str,
+    qemu_format: str,
+    target: Mapping[str, str],
+    size: int,
+    settings: Settings,
+    progress: Progress | None,
+) -> None:
+    """Write the disk in the local file ``path`` to ``target``, which reads as zeros so far.
+
+    When it returns, what was written is safe where the target is an image of a cluster.
+
+    :param qemu_format: what QEMU calls the file's format; it never guesses
+    :param target: the options of the block driver by which QEMU opens it, such as
+        :meth:`rbdstore.driver.Pool.blockdev` gives
+    :param size: of the target, in bytes
+    :raises ConversionFailed: it cannot be converted, be it that the disk is larger than ``size``,
+        or not within the limits
+    :raises NoSpace: the pool, or the local disk, is full
+    """
+    options = {"driver": "raw"} | {f"file.{key}": value for key, value in target.items()}
+    # Of what is written through no cache, errors are told at once. A file is for this process.
+    cache = "writeback" if target["driver"] == "file" else "none"
+    status, said = _run(
+        [
+            *("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-t", cache),
+            *("-f", qemu_format, "--target-image-opts", path),
+            ",".join(f"{key}={value.replace(',', ',,')}" for key, value in options.items()),
+        ],
+        size,
+        settings,
+        progress,
+    )
+    if status and os.strerror(errno.ENOSPC) in said:
+        raise exceptions.NoSpace(f"there is no room for what it is converted to: {said}")
+    if status:
+        raise exceptions.ConversionFailed(f"qemu-img ended with status {status}: {said}")
+
+
+def _run(
+    command: list[str], size: int, settings: Settings, progress: Progress | None
+) -> tuple[int, str]:
+    """Run qemu-img; return its exit status and the end of what it said.
+
+    :param size: of the largest file that it may write
+    :raises ConversionFailed: it was stopped
+    """
+    limits = processutils.ProcessLimits(
+        address_space=settings.conversion_address_space,
+        core_file_size=0,
+        cpu_time=settings.conversion_cpu_seconds,
+        # What it says goes to a file, too.
+        file_size=max(size, units.Mi),
+    )
+    limited = [
+        *(sys.executable, "-m", "oslo_concurrency.prlimit", *limits.prlimit_args(), "--"),
+        # Were this process killed, it would go on writing to what others have taken back.
+        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *command,
+    ]
+    with (
+        tempfile.TemporaryFile() as said,
+        subprocess.Popen(
+            limited,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=said,
+            env=os.environ | {"LC_ALL": "C"},
+        ) as process,
+    ):
+        try:
+            in_time = _follow(process, size, settings.conversion_seconds, progress)
+        except BaseException:
+            process.kill()
+            raise
+        if not in_time:
+            process.kill()
+            raise exceptions.ConversionFailed(
+                f"qemu-img took longer than {settings.conversion_seconds:g} s "
+                "(image_conversion_time_limit)"
+            )
+        status = process.wait()
+        if status in (-signal.SIGXCPU, -signal.SIGKILL):
+            raise exceptions.ConversionFailed(
+                f"qemu-img took more than {settings.conversion_cpu_seconds} s of processor time "
+                "(image_conversion_cpu_limit), or was killed"
+            )
+        return status, _end_of(said)
+
+
+def _follow(
+    process: subprocess.Popen[bytes], size: int, seconds: float, progress: Progress | None
+) -> bool:
+    """Tell of its progress until it closes its output; False: it took too long."""
+    deadline = time.monotonic() + seconds
+    stream: Any = process.stdout
+    unread = b""
+    while time.monotonic() < deadline:
+        if not select.select([stream], [], [], _LOOK_SECONDS)[0]:
+            continue
+        said = os.read(stream.fileno(), 4096)
+        if not said:
+            return True
+        unread += said
+        if found := _PERCENT.findall(unread):
+            unread = unread[unread.rindex(b"%)") :]
+            if progress is not None:
+                progress(min(size, int(float(found[-1]) * size / 100)), size)
+    return False
+
+
+def _end_of(said: IO[bytes]) -> str:
+    length = said.seek(0, os.SEEK_END)
+    said.seek(max(0, length - _MOST_SAID))
+    text = " ".join(said.read().decode(errors="replace").split())
+    return "".join(char if char.isprintable() else "?" for char in text)

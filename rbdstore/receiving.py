@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receiving a container into a local file, for qemu-img cannot read a stream.
+
+It is inspected on the way, and refused as soon as enough of it was seen. What is longer than the
+disk that is to be made of it, with some room for the container's tables, is refused as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import Any, Final
+
+from oslo_utils import units
+
+from rbdstore import bodies, exceptions, formats, transfer
+from rbdstore.driver import Progress
+from rbdstore.settings import Settings
+
+ALGORITHM: Final = "sha512"
+"""What tells one body from another, beside MD5."""
+
+_READ_SIZE: Final = 4 * units.Mi
+
+
+@contextlib.contextmanager
+def received(
+    body: transfer.Body,
+    disk_format: str,
+    size: int,
+    settings: Settings,
+    progress: Progress | None,
+) -> Iterator[tuple[str, transfer.Digests]]:
+    """Give the path of a file that holds the body, seen to be safe, and the body's digests.
+
+    :param size: how large the disk in it may be, in bytes
+    :raises InvalidSize, UnsafeImage, BrokenImage, InvalidBody:
+    :raises NoSpace: the local disk is full
+    """
+    inspection = formats.Inspection(disk_format, size)
+    with local_file(settings) as file:
+        digests = transfer.measure(
+            _kept(body, file, inspection, _most(size), progress),
+            None,
+            ALGORITHM,
+            window=settings.transfer_window,
+            threads=settings.transfer_threads,
+        )
+        inspection.end()
+        with _writing():
+            file.flush()
+        yield file.name, digests
+
+
+@contextlib.contextmanager
+def local_file(settings: Settings) -> Iterator[Any]:
+    """Give a file in ``image_conversion_dir``, which only this user can read.
+
+    :raises ConfigError: there is no such directory, or nothing can be made in it
+    """
+    try:
+        directory = os.path.abspath(settings.conversion_dir or tempfile.gettempdir())
+        file = tempfile.NamedTemporaryFile(prefix="rbdstore-", dir=directory)  # noqa: SIM115
+    except OSError as error:
+        raise exceptions.ConfigError(
+            f"image_conversion_dir: no file can be made there ({error}); name a directory that "
+            "this user can write to"
+        ) from error
+    with file:
+        yield file
+
+
+def _kept(
+    body: transfer.Body,
+    file: Any,
+    inspection: formats.Inspection,
+    most: int,
+    progress: Progress | None,
+) -> Iterator[bodies.Part]:
+    """Pass the body on, part by part, once each has been looked at and written down."""
+    length = bodies.length_of(body)
+    done = 0
+    for part in bodies.parts(body, _READ_SIZE):
+        inspection.see(part)
+        done += len(part)
+        if done > most:
+            raise exceptions.InvalidBody(
+                f"the image is longer than {most} bytes, which no disk of its size needs"
+            )
+        with _writing():
+            file.write(part)
+        yield part
+        if progress is not None:
+            progress(done, done if length is None else length)
+
+
+def _most(size: int) -> int:
+    """How long a container may be: every format has tables, and cuts the disk into blocks."""
+    return size + size // 8 + 512 * units.Mi
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise exceptions.NoSpace(
+            f"the local disk is full (image_conversion_dir): {error}"
+        ) from error
