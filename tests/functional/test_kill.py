@@ -96,6 +96,18 @@ def delete(scene, name):
     return "volumes.delete", (name,)
 
 
+def to_image(scene, name):
+    source = f"source of {name}"
+    scene.add_volume(source)
+    return "volumes.copy_to_image", (source, worker.IMAGES, name)
+
+
+def made_by(request):
+    """The name that a request makes, or does something to."""
+    verb, arguments = request
+    return arguments[-1] if verb == "volumes.copy_to_image" else arguments[0]
+
+
 def upload(scene, name):
     return "images.add", (name, scene.data, SIZE)
 
@@ -122,6 +134,7 @@ CASES = [
     Case("flatten", flatten, options=SMALL_OBJECTS),
     Case("delete", delete),
     Case("upload", upload, user="glance", pool="images"),
+    Case("to-image", to_image, user="admin", options=SMALL_OBJECTS),
 ]
 
 
@@ -166,7 +179,8 @@ def test_a_killed_operation_harms_nothing_and_can_be_repeated(sandbox, client, c
     time.sleep(LEASE_SECONDS)
     with worker.Worker(sandbox, killed, **options) as again:
         again.begin()
-        for (_, (name, *_)), (outcome, told) in zip(killed, again.outcomes()[0], strict=True):
+        for request, (outcome, told) in zip(killed, again.outcomes()[0], strict=True):
+            name = made_by(request)
             # It may have been killed when all was done, and nothing was left to say so.
             assert outcome == "ok" or (outcome == "Duplicate" and name in whole), (name, told)
     check_seen(sandbox, scene)

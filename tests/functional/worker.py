@@ -27,6 +27,9 @@ _context.set_forkserver_preload(["rbdstore.drivers.rbd.driver", "rbdstore.testin
 
 _LIMIT = 60
 
+# Among the arguments: the images of the same user, in the pool ``images``.
+IMAGES = "<images>"
+
 
 class Worker:
     """Such a process, ready to begin.
@@ -84,7 +87,11 @@ def _serve(pipe, operations, kill_at, options):
     plan = faults.Plan()
     with rbdstore.connect("rbd", **options) as plain:
         stores = store.Store(faults.FaultyCluster(plain._cluster, plan), plain._settings)
-        verbs = [(operator.attrgetter(verb)(stores), args) for verb, args in operations]
+        images = rbdstore.connect("rbd", **{**options, "rbd_pool": "images"})
+        verbs = [
+            (operator.attrgetter(verb)(stores), [_argument(each, images) for each in args])
+            for verb, args in operations
+        ]
         pipe.send("ready")
         pipe.recv()
         if kill_at is None:
@@ -95,6 +102,11 @@ def _serve(pipe, operations, kill_at, options):
         with concurrent.futures.ThreadPoolExecutor(len(verbs)) as pool:
             outcomes = list(pool.map(_outcome, verbs))
         pipe.send((outcomes, time.monotonic() - begun, plan.stop()))
+        images.close()
+
+
+def _argument(value, images):
+    return images.images if value == IMAGES else value
 
 
 def _outcome(verb):

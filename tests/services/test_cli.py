@@ -82,7 +82,7 @@ def test_a_driver_needs_no_configuration(place, volumes):
     [
         ((), "give a noun and a verb"),
         (("--driver", "file"), "give a noun and a verb"),
-        (("volume",), "volume takes one of clone, create, delete, extend"),
+        (("volume",), "volume takes one of clone, connection, create, delete"),
         (("volumes", "list"), "there is no volumes; there are backend, "),
         (("--what", "volume", "list"), "unrecognized argument: --what"),
         (("volume", "list", "--what"), "unrecognized arguments: --what"),
@@ -137,7 +137,7 @@ def test_version():
 def test_completion_knows_every_command():
     ended = commands.run("complete")
     assert (ended.status, ended.err) == (0, "")
-    assert "cmds_volume='clone create delete" in ended.out
+    assert "cmds_volume='clone connection create delete" in ended.out
 
 
 def test_bash_completes():
