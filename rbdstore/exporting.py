@@ -2,8 +2,8 @@
 """A volume or a disk becomes an image: as a clone that is flattened in the cluster, or as a copy.
 
 A snapshot of it, ``rbdstore.export.<random>``, is cloned into the pool of the images, by the user
-of the volume; the clone lets go of it by a flatten, and no byte passes through this process. Where
-that cannot work (another cluster, no right to write in that pool) what was begun is taken back,
+of the volume, and flattened: that is librbd's work, and nothing is read or written here. Where that
+cannot work (another cluster, no right to write in that pool) what was begun is taken back,
 and the snapshot's data is uploaded by the images' own user.
 
 Until the image has let go of it, the snapshot stays. With a flatten in the background it outlives

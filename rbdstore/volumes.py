@@ -442,9 +442,9 @@ class VolumeStore:
     ) -> exporting.ExportedImage:
         """Make an image of a volume as it is now, in use or not.
 
-        It is cloned into the images' pool, by this backend's user, and flattened there: no byte
-        passes through this process. Where that fails, what was made of it is taken back, and the
-        data is copied, by the images' own user; a warning says what would mend it.
+        It is cloned into the images' pool, by this backend's user, and flattened: its data is
+        not read here. Where that fails, what was made of it is taken back, and the data is
+        copied, by the images' own user; a warning says what would mend it.
 
         :param images: of another store, or of this one
         :param method: ``auto``; ``cow``: fail rather than copy; ``copy``: do not even try
