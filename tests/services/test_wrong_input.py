@@ -18,6 +18,7 @@ import wrong
 from wrong import bodies, locations
 
 from rbdstore import exceptions, sizes
+from rbdstore.disks import DiskStore
 from rbdstore.images import ImageStore
 from rbdstore.volumes import VolumeStore
 
@@ -39,10 +40,23 @@ IMAGES = {
         "length": (None, "size or none"),
     },
     "uri": {"image_id": ("image-1", "new name")},
+    "place": {"image_id": ("image-1", "new name")},
     "get_size": {"uri": ("<uri>", "location")},
     "exists": {"uri": ("<uri>", "location")},
     "list": {},
-    "delete": {"uri": ("<uri>", "location"), "in_use": ("refuse", "policy")},
+    "delete": {
+        "uri": ("<uri>", "location"),
+        "in_use": ("refuse", "policy"),
+        "progress_of": (None, "callback of clones"),
+    },
+}
+_EXPORT = {
+    "images": ("<images>", "images"),
+    "image_id": ("image-2", "new name"),
+    "method": ("auto", "method"),
+    "flatten": ("inline", "flatten mode"),
+    "hashing_algo": (None, "algorithm or none"),
+    "progress": (None, "callback"),
 }
 VOLUMES = {
     "close": {},
@@ -88,6 +102,47 @@ VOLUMES = {
         "source": ("source", "new name"),
         "size": (None, "size or none"),
     },
+    "copy_to_image": {"volume": ("source", "new name"), **_EXPORT},
+    "connection_info": {"name": ("source", "name")},
+}
+_IMPORT = {
+    "locations": ([], "list of locations"),
+    "size": (MiB, "size"),
+    "disk_format": ("raw", "disk format"),
+    "open_image": (lambda: DATA, "opener"),
+    "progress": (None, "callback"),
+}
+_SNAPSHOT = {"disk": ("source", "new name"), "snapshot": ("snapshot-1", "snapshot")}
+DISKS = {
+    "name": {"instance_uuid": ("instance", "new name"), "kind": ("", "kind of disk")},
+    "exists": {"disk": ("source", "name")},
+    "get_size": {"disk": ("source", "name")},
+    "parent": {"disk": ("source", "name")},
+    "list": {"instance_uuid": (None, "new name or none")},
+    "connection_info": {"disk": ("source", "name")},
+    "is_cloneable": {
+        "location": ("<uri>", "judged"),
+        "image_meta": ({"disk_format": "raw"}, "metadata"),
+    },
+    "clone": {"disk": ("disk", "new name"), **_IMPORT},
+    "import_image": {
+        "disk": ("disk", "new name"),
+        "data": (DATA, "body"),
+        "size": (MiB, "size"),
+        "disk_format": ("raw", "disk format"),
+        "progress": (None, "callback"),
+    },
+    "snapshot_to_image": {"disk": ("source", "new name"), **_EXPORT},
+    "resize": {
+        "disk": ("source", "new name"),
+        "size": (MiB, "size"),
+        "allow_shrink": (False, "flag"),
+    },
+    "flatten": {"disk": ("source", "new name"), "progress": (None, "callback")},
+    "create_snapshot": _SNAPSHOT,
+    "remove_snapshot": _SNAPSHOT,
+    "rollback_to_snapshot": _SNAPSHOT,
+    "cleanup": {"instance_uuid": ("instance", "new name")},
 }
 
 TABLES = {
@@ -101,6 +156,15 @@ TABLES = {
     "any location": wrong.LOCATIONS,
     "policy": wrong.POLICIES,
     "algorithm": wrong.ALGORITHMS,
+    "algorithm or none": [entry for entry in wrong.ALGORITHMS if entry.value is not None],
+    "new name or none": [entry for entry in wrong.NEW_NAMES if entry.value is not None],
+    "images": wrong.IMAGE_STORES,
+    "method": wrong.METHODS,
+    "flatten mode": wrong.FLATTEN_MODES,
+    "flag": wrong.FLAGS,
+    "kind of disk": wrong.KINDS,
+    "metadata": wrong.METADATA,
+    "callback of clones": wrong.CALLBACKS_OF_CLONES,
     "wait": wrong.WAITS,
     "format": wrong.FORMATS,
     "callback": wrong.CALLBACKS,
@@ -145,7 +209,9 @@ def scene(place, images, volumes, image, raw):
 class Scene:
     def __init__(self, place, images, volumes, uri, raw):
         self.place = place
-        self.services = [(images, IMAGES), (volumes, VOLUMES)]
+        disks = place.store("volumes", "admin").disks
+        self.services = [(images, IMAGES), (volumes, VOLUMES), (disks, DISKS)]
+        self._given = {"<uri>": uri, "<images>": images}
         self.uri = uri
         self._raw = raw
 
@@ -154,7 +220,7 @@ class Scene:
         for service, methods in self.services:
             for method, arguments in methods.items():
                 right = {
-                    name: self.uri if value == "<uri>" else value
+                    name: self._given.get(value, value) if isinstance(value, str) else value
                     for name, (value, _kind) in arguments.items()
                 }
                 for name, (_value, its_kind) in arguments.items():
@@ -185,8 +251,8 @@ class Scene:
 
 @pytest.mark.parametrize(
     ("service", "methods"),
-    [(ImageStore, IMAGES), (VolumeStore, VOLUMES)],
-    ids=["images", "volumes"],
+    [(ImageStore, IMAGES), (VolumeStore, VOLUMES), (DiskStore, DISKS)],
+    ids=["images", "volumes", "disks"],
 )
 def test_every_method_is_tried_with_every_argument(service, methods):
     public = {
@@ -196,7 +262,8 @@ def test_every_method_is_tried_with_every_argument(service, methods):
     }
     assert {name: list(arguments) for name, arguments in methods.items()} == public
     kinds = {kind for arguments in methods.values() for _value, kind in arguments.values()}
-    assert kinds <= {*TABLES, "body"}
+    # Of a location that is judged, what is wrong with it is the verdict.
+    assert kinds <= {*TABLES, "body", "judged"}
 
 
 @pytest.mark.parametrize("kind", TABLES)

@@ -5,7 +5,20 @@ A table is a list of :class:`Wrong`. Those of names, sizes and locations are pla
 given to whatever takes such a thing, be it a method or a command (:func:`typed`).
 """
 
-from wrong.arguments import ALGORITHMS, CALLBACKS, FORMATS, POLICIES, WAITS
+from wrong.arguments import (
+    ALGORITHMS,
+    CALLBACKS,
+    CALLBACKS_OF_CLONES,
+    FLAGS,
+    FLATTEN_MODES,
+    FORMATS,
+    IMAGE_STORES,
+    KINDS,
+    METADATA,
+    METHODS,
+    POLICIES,
+    WAITS,
+)
 from wrong.bodies import BODIES, UNREADABLE
 from wrong.entries import Wrong, faults, typed
 from wrong.likenesses import Index, Named, Text
@@ -33,13 +46,20 @@ __all__ = [
     "BACKENDS",
     "BODIES",
     "CALLBACKS",
+    "CALLBACKS_OF_CLONES",
     "CONFIGURATIONS",
     "DRIVERS",
     "ELSEWHERE",
     "FILE_OPTIONS",
+    "FLAGS",
+    "FLATTEN_MODES",
     "FORMATS",
+    "IMAGE_STORES",
+    "KINDS",
     "LISTS_OF_NAMES",
     "LOCATIONS",
+    "METADATA",
+    "METHODS",
     "NAMES",
     "NEW_NAMES",
     "NO_SIZE",

@@ -4,7 +4,7 @@
 import decimal
 import math
 
-from rbdstore import exceptions
+from rbdstore import exceptions, images
 from wrong.entries import table
 
 WAITS = table(
@@ -60,6 +60,78 @@ ALGORITHMS = table(
     a_long_text="x" * (1 << 20),
 )
 
+METHODS = table(
+    exceptions.InvalidInput,
+    "method is one of auto, cow, copy, not ",
+    empty="",
+    unknown="clone",
+    upper_case="COW",
+    bytes=b"cow",
+    none=None,
+    a_bool=True,
+    a_list=["cow"],
+    an_object=object(),
+)
+
+FLATTEN_MODES = table(
+    exceptions.InvalidInput,
+    "flatten is one of inline, task, not ",
+    empty="",
+    unknown="later",
+    upper_case="TASK",
+    bytes=b"task",
+    none=None,
+    a_bool=True,
+    a_list=["task"],
+    an_object=object(),
+)
+
+IMAGE_STORES = table(
+    exceptions.InvalidInput,
+    "images is the images of a store, store.images, not ",
+    none=None,
+    a_pool="images",
+    a_number=1,
+    a_list=[],
+    an_object=object(),
+    the_class=images.ImageStore,
+)
+
+FLAGS = table(
+    exceptions.InvalidInput,
+    "is True or False, not ",
+    none=None,
+    text="yes",
+    empty="",
+    zero=0,
+    one=1,
+    a_list=[],
+)
+
+KINDS = table(
+    exceptions.InvalidName,
+    "a kind of disk is lower-case letters and digits, not ",
+    none=None,
+    upper_case="Swap",
+    a_slash="swap/1",
+    a_dot=".",
+    a_dot_at_the_end="swap.",
+    a_space=" ",
+    a_newline="swap\n",
+    another_disk="swap_disk",
+    bytes=b"swap",
+    a_number=1,
+)
+
+METADATA = table(
+    exceptions.InvalidInput,
+    "image_meta is a mapping with a disk_format, not ",
+    none=None,
+    text="raw",
+    a_list=["raw"],
+    an_object=object(),
+)
+
 FORMATS = table(
     exceptions.NotCloneable,
     "only raw can be cloned",
@@ -73,6 +145,17 @@ FORMATS = table(
     a_list=["raw"],
     a_surrogate="\ud800",
     a_long_text="x" * (1 << 20),
+)
+
+CALLBACKS_OF_CLONES = table(
+    exceptions.InvalidInput,
+    "progress_of is called as progress_of(clone)",
+    text="print",
+    a_number=5,
+    zero=0,
+    false=False,
+    a_list=[],
+    an_object=object(),
 )
 
 CALLBACKS = table(
