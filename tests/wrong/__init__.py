@@ -5,11 +5,19 @@ A table is a list of :class:`Wrong`. Those of names, sizes and locations are pla
 given to whatever takes such a thing, be it a method or a command (:func:`typed`).
 """
 
-from wrong.arguments import ALGORITHMS, CALLBACKS, FORMATS, POLICIES, WAITS
+from wrong.arguments import (
+    ALGORITHMS,
+    CALLBACKS,
+    DISK_FORMATS,
+    FORMATS,
+    OPENERS,
+    POLICIES,
+    WAITS,
+)
 from wrong.bodies import BODIES, UNREADABLE
 from wrong.entries import Wrong, faults, typed
 from wrong.likenesses import Index, Named, Text
-from wrong.locations import ELSEWHERE, LOCATIONS, at
+from wrong.locations import ELSEWHERE, LISTS_OF_LOCATIONS, LOCATIONS, at
 from wrong.names import (
     LISTS_OF_NAMES,
     NAMES,
@@ -34,15 +42,18 @@ __all__ = [
     "BODIES",
     "CALLBACKS",
     "CONFIGURATIONS",
+    "DISK_FORMATS",
     "DRIVERS",
     "ELSEWHERE",
     "FILE_OPTIONS",
     "FORMATS",
+    "LISTS_OF_LOCATIONS",
     "LISTS_OF_NAMES",
     "LOCATIONS",
     "NAMES",
     "NEW_NAMES",
     "NO_SIZE",
+    "OPENERS",
     "OPTIONS",
     "POLICIES",
     "RBD_OPTIONS",
