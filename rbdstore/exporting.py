@@ -2,9 +2,9 @@
 """A volume or a disk becomes an image: as a clone that is flattened in the cluster, or as a copy.
 
 A snapshot of it, ``rbdstore.export.<random>``, is cloned into the pool of the images, by the user
-of the volume, and flattened: that is librbd's work, and nothing is read or written here. Where that
-cannot work (another cluster, no right to write in that pool) what was begun is taken back,
-and the snapshot's data is uploaded by the images' own user.
+of the volume, and flattened: that is librbd's work, and nothing is read or written here. Where it
+cannot work (another cluster, no right to write in that pool) what was begun is taken back, and the
+snapshot's data is uploaded by the images' own user.
 
 Until the image has let go of it, the snapshot stays. With a flatten in the background it outlives
 the call: whoever next exports or deletes the volume, and finds that the image has no parent any

@@ -274,8 +274,8 @@ class _Stages:
 @contextlib.contextmanager
 def _opened(open_image: OpenImage) -> Iterator[Body]:
     body = open_image()
+    transfer.check_body(body)
     try:
-        transfer.check_body(body)
         yield body
     finally:
         close = getattr(body, "close", None)

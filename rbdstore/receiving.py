@@ -98,8 +98,8 @@ def _kept(
 
 
 def _most(size: int) -> int:
-    """How long a container may be: every format has tables, and cuts the disk into blocks."""
-    return size + size // 8 + 512 * units.Mi
+    """How long a container may be: every format has tables, and blocks, of 256 MiB at the most."""
+    return size + size // 8 + 288 * units.Mi
 
 
 @contextlib.contextmanager

@@ -7,9 +7,14 @@ A :class:`Case` says what is there before, and what is done. Both are carried ou
 
 import contextlib
 import dataclasses
+import functools
+import pathlib
 import random
+import tempfile
 import threading
 from collections.abc import Callable
+
+import containers
 
 from rbdstore import driver, exceptions, settings, spec, store
 from rbdstore.testing import faults
@@ -22,6 +27,17 @@ SIZE = 192 * KiB
 def pattern(seed, size=SIZE):
     """Bytes that no other seed gives."""
     return random.Random(seed).randbytes(size)
+
+
+@functools.cache
+def _qcow2():
+    with tempfile.TemporaryDirectory() as folder:
+        return containers.make(pathlib.Path(folder), pattern("image"), "-O", "qcow2")
+
+
+def qcow2():
+    """A body: a container with a disk in it."""
+    return iter([_qcow2()])
 
 
 class World:
@@ -113,6 +129,7 @@ class Case:
     :ivar options: settings of the stores
     :ivar makes: something new is there after it
     :ivar partly: of what it makes some may be there and others not
+    :ivar costly: so that not every fault can be tried
     """
 
     name: str
@@ -121,6 +138,7 @@ class Case:
     options: dict
     makes: bool
     partly: bool
+    costly: bool
 
     def __str__(self):
         return self.name
@@ -129,12 +147,12 @@ class Case:
 CASES = []
 
 
-def case(prepare, *, makes=False, partly=False, **options):
+def case(prepare, *, makes=False, partly=False, costly=False, **options):
     """Register the decorated function as the operation that follows ``prepare``."""
 
     def register(act):
         name = act.__name__.removeprefix("_").replace("_", "-")
-        CASES.append(Case(name, prepare, act, options, makes, partly))
+        CASES.append(Case(name, prepare, act, options, makes, partly, costly))
         return act
 
     return register
@@ -266,6 +284,24 @@ def _create_volume(world):
 @case(image, makes=True)
 def _clone_image(world):
     world.volumes.clone("new", world.uri("image"), 2 * SIZE)
+
+
+@case(image, makes=True)
+def _create_from_image_by_clone(world):
+    tried = [world.uri("nowhere"), world.uri("image")]
+    world.volumes.create_from_image("new", tried, 2 * SIZE, disk_format="raw")
+
+
+@case(nothing, makes=True)
+def _create_from_image_by_copy(world):
+    world.volumes.create_from_image(
+        "new", [], 2 * SIZE, disk_format="raw", open_image=lambda: iter([pattern("image")])
+    )
+
+
+@case(nothing, makes=True, costly=True)
+def _create_from_image_by_conversion(world):
+    world.volumes.create_from_image("new", [], 2 * SIZE, disk_format="qcow2", open_image=qcow2)
 
 
 @case(snapshot, makes=True)

@@ -107,7 +107,45 @@ def test_a_resize_that_is_reverted(disks, disk, raw):
         disks.rollback_to_snapshot(disk)
 
 
-# To images
+# From images, and to images
+
+
+def test_a_disk_shares_the_data_of_an_image(disks, images, raw):
+    uri = images.add("image-1", DATA).uri
+    name = disks.name(INSTANCE)
+    assert disks.is_cloneable(uri, {"disk_format": "raw"})
+    elsewhere = "https://glance.example/image-1"
+    made = disks.clone(name, [elsewhere, uri], 20 * MiB, open_image=lambda: DATA)
+    assert (made.method, made.location) == ("clone", uri)
+    assert [verdict.location for verdict in made.passed_over] == [elsewhere]
+    assert str(disks.parent(name)) == "images/image-1@snap"
+    assert raw.read("volumes", name) == DATA + bytes(11 * MiB)
+    disks.flatten(name)
+    assert disks.parent(name) is None
+    disks.cleanup(INSTANCE)
+    images.delete(uri)
+
+
+def test_a_disk_of_what_cannot_be_cloned_is_a_copy(disks, raw):
+    name = disks.name(INSTANCE)
+    for location, disk_format, reason in (
+        ("rbd://image-1", "raw", "names no snapshot to clone from"),
+        ("rbd://a/images/image-1/snap", "raw", "is in cluster a, not in"),
+        ("rbd://a/images/image-1/snap", "qcow2", "is 'qcow2'; only raw can be cloned"),
+        ("file:///image-1", "raw", "is not an rbd:// location"),
+    ):
+        verdict = disks.is_cloneable(location, {"disk_format": disk_format})
+        assert not verdict
+        assert reason in verdict.reason
+    with pytest.raises(exceptions.NotCloneable):
+        disks.clone(name, ["rbd://image-1"], 9 * MiB)
+    made = disks.clone(name, ["rbd://image-1"], 9 * MiB, open_image=lambda: DATA)
+    assert (made.method, made.location) == ("copy", "")
+    assert raw.read("volumes", name) == DATA
+    swap = disks.name(INSTANCE, "swap")
+    assert disks.import_image(swap, DATA, 10 * MiB).method == "copy"
+    assert raw.read("volumes", swap) == DATA + bytes(MiB)
+    assert disks.cleanup(INSTANCE) == [name, swap]
 
 
 def test_a_direct_snapshot(disks, disk, images, raw):

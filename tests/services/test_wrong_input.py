@@ -86,6 +86,14 @@ VOLUMES = {
         "size": (None, "size or none"),
         "disk_format": ("raw", "format"),
     },
+    "create_from_image": {
+        "name": ("volume-1", "new name"),
+        "locations": ([], "list of locations"),
+        "size": (MiB, "size"),
+        "disk_format": ("raw", "disk format"),
+        "open_image": (lambda: DATA, "opener"),
+        "progress": (None, "callback"),
+    },
     "create_from_snapshot": {
         "name": ("volume-1", "new name"),
         "volume": ("source", "new name"),
@@ -167,6 +175,9 @@ TABLES = {
     "callback of clones": wrong.CALLBACKS_OF_CLONES,
     "wait": wrong.WAITS,
     "format": wrong.FORMATS,
+    "disk format": wrong.DISK_FORMATS,
+    "list of locations": wrong.LISTS_OF_LOCATIONS,
+    "opener": wrong.OPENERS,
     "callback": wrong.CALLBACKS,
 }
 

@@ -9,6 +9,7 @@ from wrong.arguments import (
     ALGORITHMS,
     CALLBACKS,
     CALLBACKS_OF_CLONES,
+    DISK_FORMATS,
     FLAGS,
     FLATTEN_MODES,
     FORMATS,
@@ -16,13 +17,14 @@ from wrong.arguments import (
     KINDS,
     METADATA,
     METHODS,
+    OPENERS,
     POLICIES,
     WAITS,
 )
 from wrong.bodies import BODIES, UNREADABLE
 from wrong.entries import Wrong, faults, typed
 from wrong.likenesses import Index, Named, Text
-from wrong.locations import ELSEWHERE, LOCATIONS, at
+from wrong.locations import ELSEWHERE, LISTS_OF_LOCATIONS, LOCATIONS, at
 from wrong.names import (
     LISTS_OF_NAMES,
     NAMES,
@@ -48,6 +50,7 @@ __all__ = [
     "CALLBACKS",
     "CALLBACKS_OF_CLONES",
     "CONFIGURATIONS",
+    "DISK_FORMATS",
     "DRIVERS",
     "ELSEWHERE",
     "FILE_OPTIONS",
@@ -56,6 +59,7 @@ __all__ = [
     "FORMATS",
     "IMAGE_STORES",
     "KINDS",
+    "LISTS_OF_LOCATIONS",
     "LISTS_OF_NAMES",
     "LOCATIONS",
     "METADATA",
@@ -63,6 +67,7 @@ __all__ = [
     "NAMES",
     "NEW_NAMES",
     "NO_SIZE",
+    "OPENERS",
     "OPTIONS",
     "POLICIES",
     "RBD_OPTIONS",

@@ -168,3 +168,32 @@ CALLBACKS = table(
     a_list=[],
     an_object=object(),
 )
+
+DISK_FORMATS = table(
+    exceptions.InvalidInput,
+    "disk_format is one of raw, iso, qcow2, vdi, vhd, vhdx, vmdk, not ",
+    empty="",
+    upper_case="QCOW2",
+    with_a_space="raw ",
+    of_qemus="vpc",
+    of_others="ami",
+    bytes=b"raw",
+    none=None,
+    a_bool=True,
+    a_number=1,
+    a_list=["raw"],
+    a_surrogate="\ud800",
+    a_long_text="x" * (1 << 20),
+)
+
+OPENERS = table(
+    exceptions.InvalidInput,
+    "open_image is called as open_image()",
+    bytes=b"data",
+    text="image.raw",
+    a_number=5,
+    zero=0,
+    false=False,
+    a_list=[],
+    an_object=object(),
+)

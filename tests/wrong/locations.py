@@ -194,3 +194,30 @@ def at(fsid: str, table: Iterable[Wrong]) -> list[Wrong]:
         else entry
         for entry in table
     ]
+
+
+LISTS_OF_LOCATIONS = [
+    *table(
+        exceptions.InvalidLocation,
+        "is one location, not a list of locations",
+        one_location="rbd://image-1",
+        an_empty_one="",
+        one_location_as_bytes=b"rbd://image-1",
+    ),
+    *table(
+        exceptions.InvalidLocation,
+        "a list of locations is wanted, not ",
+        none=None,
+        a_number=3,
+        an_object=object(),
+        a_class=str,
+    ),
+    *table(
+        exceptions.InvalidLocation,
+        "a location is text, not ",
+        none_in_a_list=[None],
+        bytes_in_a_list=[b"rbd://image-1"],
+        as_glance_has_them=[{"url": "rbd://image-1", "metadata": {}}],
+        a_list_in_a_list=[["rbd://image-1"]],
+    ),
+]
