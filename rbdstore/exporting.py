@@ -7,8 +7,8 @@ cannot work (another cluster, no right to write in that pool) what was begun is 
 snapshot's data is uploaded by the images' own user.
 
 Until the image has let go of it, the snapshot stays. With a flatten in the background it outlives
-the call: whoever next exports or deletes the volume, and finds that the image has no parent any
-more, removes it.
+the call: a thread of the store removes it when the flatten has ended or, if that is no more by
+then, whoever next exports or deletes the volume.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from typing import Any, Final, Literal, Protocol, get_args, runtime_checkable
 from oslo_log import log
 from oslo_utils import timeutils
 
-from rbdstore import claims, drafts, exceptions, lineage, reclaim, records, spec, transfer
+from rbdstore import (
+    afterwards,
+    claims,
+    drafts,
+    exceptions,
+    lineage,
+    reclaim,
+    records,
+    spec,
+    transfer,
+)
 from rbdstore.cloning import Cloner
 from rbdstore.driver import Child, Image, Pool, Progress, Snap, find_snap
 from rbdstore.hashing import Digests
@@ -127,6 +137,11 @@ class Exporter:
         self._pool = pool
         self._settings = settings
         self._cloner = cloner
+        self._afterwards = afterwards.Afterwards()
+
+    def close(self) -> None:
+        """End what goes on in the background."""
+        self._afterwards.close()
 
     def export(self, name: str, images: Images, image_id: str, how: How) -> ExportedImage:
         """Make an image of ``name`` as it is now, in use or not. All arguments are checked.
@@ -139,13 +154,7 @@ class Exporter:
             # To be told before anything is made, where there are no tasks.
             self._pool.cluster.task_is_running("any")
         # The journal of the snapshots. That of the image is beside the image, for its own user.
-        claim = claims.Claim(
-            self._pool,
-            spec.export_lease(image_id),
-            ["export", name],
-            self._settings.lease_seconds,
-            effect="none",
-        )
+        claim = self._claim(image_id)
         with contextlib.ExitStack() as stack:
             _enter(stack, claim)
             image = stack.enter_context(self._pool.open(name))
@@ -160,6 +169,12 @@ class Exporter:
             watch.elapsed(),
         )
         return made
+
+    def _claim(self, image_id: str) -> claims.Claim:
+        seconds = self._settings.lease_seconds
+        return claims.Claim(
+            self._pool, spec.export_lease(image_id), ["export"], seconds, effect="none"
+        )
 
     def _make(
         self, claim: claims.Claim, image: Image, images: Images, image_id: str, how: How
@@ -220,7 +235,7 @@ class Exporter:
                 self._fill(draft, claim, image, how)
                 draft.publish()
             if how.flatten == "task":
-                self._flatten_later(draft)
+                self._flatten_later(draft, image_id)
             # While the name is claimed: were this to fail after, the call could not be repeated.
             claim.take_back_unused()
             digests = Digests(**draft.outcome["digests"])
@@ -253,13 +268,24 @@ class Exporter:
                 threads=self._settings.transfer_threads,
             )
 
-    def _flatten_later(self, draft: drafts.Draft) -> None:
+    def _flatten_later(self, draft: drafts.Draft, image_id: str) -> None:
         """Have the image, which has its name, flattened while it is in use."""
         with draft.pool.open(draft.name) as made:
-            if made.parent() is None:
-                return
+            parent = made.parent()
+            child = Child(draft.pool.name, draft.pool.namespace, made.name, made.id)
+        if parent is None:
+            return
+        cluster = draft.pool.cluster
+
+        def let_go() -> None:
+            with self._claim(image_id) as claim:
+                claim.note(parents=[parent])
+                self._complete(child)
+                claim.take_back_unused(freed_by=child.image_id)
+
         try:
-            draft.pool.cluster.flatten_in_background(draft.pool.spec(draft.name))
+            task = cluster.flatten_in_background(draft.pool.spec(draft.name))
+            self._afterwards.do(cluster, task, let_go)
         except exceptions.PermissionDenied as error:
             LOG.warning("%s is flattened here: %s", draft.pool.spec(draft.name), error)
             self._cloner.flatten(draft, draft.name)
@@ -322,7 +348,7 @@ class Exporter:
                 )
 
     def _complete(self, child: Child) -> None:
-        """Do what a flatten in the background leaves to a client."""
+        """Do what a flatten in the background leaves to a client; of one that failed, all."""
         pool = self._pool.cluster.open_pool(child.pool, child.namespace)
         with (
             contextlib.suppress(exceptions.ImageNotFound),

@@ -78,6 +78,7 @@ class VolumeStore:
 
     def close(self) -> None:
         """End what goes on in the background. Called by the store when it is closed."""
+        self._exporter.close()
         self._cloner.close()
 
     # Looking

@@ -132,7 +132,9 @@ def test_another_cluster_gets_a_copy(volumes, volume, raw, unchanged, tmp_path, 
         assert there.images.list() == []
         with caplog.at_level(logging.WARNING, "rbdstore"):
             made = volumes.copy_to_image(volume, there.images, "image-2")
-        (line,) = [record.getMessage() for record in caplog.records]
+        (line,) = [
+            record.getMessage() for record in caplog.records if record.name == "rbdstore.exporting"
+        ]
         assert "volumes/volume-1 cannot become an image without a copy: " in line
         assert made.method == "copy"
         assert made.reason in line
@@ -156,24 +158,36 @@ def test_a_volume_that_is_not_there(volumes, images, unchanged, method):
 # In the background
 
 
-def test_a_flatten_in_the_background(place, volumes, images, volume, raw, unchanged):
-    if "task" not in place.flatten_modes:
-        with pytest.raises(exceptions.NotSupported):
-            volumes.copy_to_image(volume, images, "image-2", flatten="task")
-        return
-    made = volumes.copy_to_image(volume, images, "image-2", flatten="task")
-    assert b"".join(images.get(made.uri)) == DATA
-    # It is not sure that the snapshot is still there: the task may have ended.
+def wait_until(is_so):
     deadline = time.monotonic() + 100
-    while raw.parent("images", "image-2") is not None:
+    while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.5)
+
+
+def test_the_snapshot_goes_when_the_flatten_has_ended(
+    volumes, images, volume, raw, unchanged, flatten_mode
+):
+    made = volumes.copy_to_image(volume, images, "image-2", flatten=flatten_mode)
     assert b"".join(images.get(made.uri)) == DATA
-    again = volumes.copy_to_image(volume, images, "image-3")
+    wait_until(lambda: raw.snaps("volumes", volume) == [])
+    assert raw.parent("images", "image-2") is None
+    assert b"".join(images.get(made.uri)) == DATA
+    images.delete(made.uri)
+
+
+def test_a_flatten_that_ends_when_its_store_is_no_more(
+    place, volumes, images, volume, raw, flatten_mode
+):
+    """The next one to make an image of the volume removes the snapshot."""
+    with rbdstore.connect(place.driver, **place.options("volumes")) as gone:
+        gone.volumes.copy_to_image(volume, images, "image-2", flatten=flatten_mode)
+    wait_until(lambda: raw.parent("images", "image-2") is None)
+    volumes.copy_to_image(volume, images, "image-3")
     assert raw.snaps("volumes", volume) == []
     for image_id in ("image-2", "image-3"):
+        assert raw.read("images", image_id, "snap") == DATA
         images.delete(images.uri(image_id))
-    assert again.size == made.size
 
 
 def test_a_snapshot_that_somebody_is_about_to_clone_is_left_alone(volumes, images, volume, raw):

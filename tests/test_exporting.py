@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Images from volumes, where the driver at hand cannot do all that was asked for."""
+
+import threading
+import time
+
+import memory
+import pytest
+
+from rbdstore import exceptions, spec
+from rbdstore.afterwards import Afterwards
+
+
+@pytest.fixture
+def stores():
+    cluster = memory.memory_cluster()
+    volumes = memory.memory_store(cluster, pool="volumes")
+    volumes.volumes.create("volume-1", 5)
+    return volumes, memory.memory_store(cluster, pool="images")
+
+
+def left(store):
+    with store.volumes._pool.open("volume-1") as image:
+        snaps = image.snaps()
+    pools = store._cluster._state.pools.values()
+    return snaps, [[*pool.objects] for pool in pools]
+
+
+@pytest.mark.parametrize("method", ["auto", "cow"])
+def test_tasks_that_there_are_none_of_are_refused_first(stores, method):
+    volumes, images = stores
+    before = left(volumes)
+    with pytest.raises(exceptions.NotSupported):
+        volumes.volumes.copy_to_image(
+            "volume-1", images.images, "image-1", method=method, flatten="task"
+        )
+    assert left(volumes) == before
+    assert images.images.list() == []
+    # A copy needs none.
+    volumes.volumes.copy_to_image(
+        "volume-1", images.images, "image-1", method="copy", flatten="task"
+    )
+    assert left(volumes) == before
+
+
+def test_a_namespace_of_images(stores):
+    """A location names none, so that only who knows the namespace finds the image."""
+    cluster = memory.memory_cluster(pools=["volumes", "images", "images/ours"])
+    volumes = memory.memory_store(cluster, pool="volumes").volumes
+    images = memory.memory_store(cluster, pool="images", namespace="ours").images
+    volumes.create("volume-1", 5)
+    made = volumes.copy_to_image("volume-1", images, "image-1", method="cow")
+    assert images.place("image-1") == spec.ImageSpec("images", "image-1", namespace="ours")
+    assert images.get_size(made.uri) == 5
+    assert memory.memory_store(cluster, pool="images").images.list() == []
+
+
+class Tasks:
+    """A cluster that has tasks only."""
+
+    def __init__(self, error=None):
+        self.running = {"task"}
+        self.error = error
+
+    def task_is_running(self, task):
+        if self.error:
+            raise self.error
+        return task in self.running
+
+
+def test_what_follows_a_task_comes_when_it_has_ended():
+    cluster, called, afterwards = Tasks(), threading.Event(), Afterwards()
+    afterwards.do(cluster, "task", called.set)
+    assert not called.is_set()
+    cluster.running.clear()
+    assert called.wait(30)
+    afterwards.close()
+
+
+def test_what_follows_a_task_is_left_when_the_store_is_closed():
+    called, afterwards = [], Afterwards()
+    afterwards.do(Tasks(), "task", lambda: called.append(1))
+    afterwards.close()
+    afterwards.do(Tasks(), "other", lambda: called.append(2))
+    assert called == []
+
+
+def test_a_cluster_that_does_not_tell_of_a_task_is_logged(caplog):
+    afterwards = Afterwards()
+    afterwards.do(Tasks(exceptions.Timeout("no answer")), "task", lambda: None)
+    deadline = time.monotonic() + 30
+    while not caplog.records:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    afterwards.close()
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "what follows the task task is left for later: no answer"
