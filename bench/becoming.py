@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How long an image takes to become a disk, and the disk to become an image, by their size.
 
-``python bench/becoming.py`` starts a one-node Ceph whose monitors batch their proposals as those of
-production do. Each image holds as much data, 64 MiB; its virtual size grows. What does not grow
+``python bench/becoming.py`` starts a one-node Ceph whose monitors batch their proposals as those
+of production do. Each image holds as much data, 64 MiB; its virtual size grows. What does not grow
 with that is the clone and, with a flatten in the background, the direct snapshot; a flatten does.
 """
 
@@ -51,10 +51,13 @@ def measure(images, disks, size):
 
 
 def main():
-    with CephSandbox(paxos_propose_interval=None) as ceph:
-        with connect(ceph, "glance", "images") as images, connect(ceph, "nova", "vms") as nova:
-            for size in SIZES:
-                measure(images.images, nova.disks, size * GiB)
+    with (
+        CephSandbox(paxos_propose_interval=None) as ceph,
+        connect(ceph, "glance", "images") as images,
+        connect(ceph, "nova", "vms") as nova,
+    ):
+        for size in SIZES:
+            measure(images.images, nova.disks, size * GiB)
 
 
 if __name__ == "__main__":
