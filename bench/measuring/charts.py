@@ -53,7 +53,17 @@ def _panel(panel, table, row):
     panel.set_ylim(0, 1.2 * max(spread.most for spread in spreads))
     wanted = table.wanted.get(row.row)
     title = textwrap.fill(row.row, 28)
-    ratio = f"{number(row.ratio.median)} times" + (f" (wanted {wanted})" if wanted else "")
+    if row.limit:
+        panel.axhline(row.limit.median, color="#b2182b", linestyle="--", linewidth=1)
+        panel.annotate(
+            f"limit {number(row.limit.median)}",
+            (0.5, row.limit.median),
+            ha="center",
+            va="bottom",
+            fontsize=7,
+            color="#b2182b",
+        )
+    ratio = f"{number(row.ratio.median)} {table.ratio}" + (f" (wanted {wanted})" if wanted else "")
     panel.set_title(f"{title}\n{ratio}", fontsize=8)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)

@@ -25,11 +25,14 @@ class Results:
     def rounds(self, case):
         return self.cases[case]["rounds"] if case in self.cases else []
 
-    def begin(self, case):
-        """Forget what there is of a case. It takes effect with the first round."""
+    def begin(self, case, described):
+        """Forget what there is of a case. It takes effect with the first round.
+
+        :param described: the machine, ``{what: text}``
+        """
         self.cases[case] = {
             "date": datetime.date.today().isoformat(),
-            "machine": machine.describe(),
+            "machine": described,
             "load": [machine.load()],
             "rounds": [],
         }

@@ -10,6 +10,8 @@ import dataclasses
 import statistics
 import time
 
+LIMIT = "the limit"
+
 
 def seconds(do, *args):
     begun = time.perf_counter()
@@ -56,6 +58,7 @@ class Comparison:
 
     :ivar ratio: how many times our figure the other is; one for each pair, whose median need not
         be that of the medians
+    :ivar limit: what nobody can be faster than, where it was told beside as :data:`LIMIT`
     """
 
     row: str
@@ -63,11 +66,14 @@ class Comparison:
     other: Spread
     ratio: Spread
     pairs: int
+    limit: Spread | None
 
 
 def compare(rounds, sides):
     """Return a :class:`Comparison` for each row that both sides have."""
     ours, other = sides
+    told = beside(rounds).get(LIMIT)
+    limit = told[0] if told else None
     pairs = [(each["figures"][ours], each["figures"][other]) for each in rounds]
     return [
         Comparison(
@@ -76,6 +82,7 @@ def compare(rounds, sides):
             Spread.of(theirs[row] for _, theirs in pairs),
             Spread.of(theirs[row] / mine[row] for mine, theirs in pairs),
             len(pairs),
+            limit,
         )
         for row in (pairs[0][0] if pairs else ())
         if row in pairs[0][1]
