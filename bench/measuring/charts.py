@@ -62,6 +62,7 @@ def _panel(panel, table, row):
             va="bottom",
             fontsize=7,
             color="#b2182b",
+            bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
         )
     ratio = f"{number(row.ratio.median)} {table.ratio}" + (f" (wanted {wanted})" if wanted else "")
     panel.set_title(f"{title}\n{ratio}", fontsize=8)

@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import re
+import shutil
 import subprocess
 from importlib import metadata
 
@@ -32,6 +33,8 @@ def load():
 
 
 def _ceph():
+    if shutil.which("ceph") is None:
+        return "(not installed)"
     said = subprocess.run(["ceph", "--version"], capture_output=True, text=True, check=True)
     return said.stdout.removeprefix("ceph version ").split(" ")[0]
 
