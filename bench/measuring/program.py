@@ -6,10 +6,12 @@ there. What failed is told at the end; the other cases are measured all the same
 """
 
 import argparse
+import ctypes
 import dataclasses
 import multiprocessing
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 import traceback
@@ -23,6 +25,7 @@ PAGES = ROOT / "doc" / "benchmarks"
 TRIALS = ROOT / ".work" / "bench-quick"
 # To start a cluster and to fill it, before the first round.
 SETUP_LIMIT = 300
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +83,8 @@ def main(doc, *tables):
     chosen = [table for table in tables if not arguments.table or table.name in arguments.table]
     pairs = 1 if arguments.quick else arguments.pairs
     failed = []
+    # As Ctrl-C does: what was begun is taken down.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for table in chosen:
             for case, plan in table.cases.items():
@@ -130,7 +135,9 @@ def _run(job):
     about = "" if job.quick else f", about {expected / 60:.1f} min"
     _say(f"{job.table.name}, {job.case}: rounds {job.count}{about}; load {machine.load()}")
     # Forked, while this process has no threads and no cluster.
-    process = multiprocessing.get_context("fork").Process(target=_measure, args=(job,))
+    process = multiprocessing.get_context("fork").Process(
+        target=_measure, args=(job,), daemon=True
+    )
     process.start()
     process.join(SETUP_LIMIT + 10 * expected)
     if process.is_alive():
@@ -142,6 +149,8 @@ def _run(job):
 
 def _measure(job):
     """Measure one case, in a process of its own."""
+    # Nobody is to go on for an hour for one that was killed.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     try:
         kept = results.Results(job.out, job.table)
         kept.begin(job.case, machine.describe())
