@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-from typing import Any
+from typing import Any, Final
 
 import rados
 
@@ -22,6 +22,9 @@ from rbdstore.drivers.rbd import errors
 from rbdstore.drivers.rbd.options import ClientSettings
 from rbdstore.spec import ImageSpec
 from rbdstore.threads import threading
+
+# It answers in milliseconds, and another one takes over from it in half a minute.
+_LONGEST: Final = 60
 
 
 def command(
@@ -34,12 +37,13 @@ def command(
     user = settings.user
     question = json.dumps({"prefix": prefix, "format": "json", **arguments})
     thread = _Asking(settings, question)
+    limit = min(settings.operation_timeout or _LONGEST, _LONGEST)
     thread.start()
-    thread.join(settings.operation_timeout or None)
+    thread.join(limit)
     if thread.is_alive():
         raise exceptions.Timeout(
-            f"{prefix}: the cluster's manager did not answer within {settings.operation_timeout} "
-            "s; see `ceph mgr stat`",
+            f"{prefix}: the cluster's manager did not answer within {limit} s; see "
+            "`ceph mgr stat`",
             spec=spec,
             errno=errno.ETIMEDOUT,
         )
