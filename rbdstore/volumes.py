@@ -194,6 +194,9 @@ class VolumeStore:
         """
         name = spec.check_new_name(name)
         wait = removal.check_wait(wait)
+        if self._purger is not None:
+            # In a child process it does not run yet.
+            self._purger.start()
         with self._claim(name, ["delete"], "remove") as claim:
             try:
                 with self._pool.open(name) as image:
@@ -209,9 +212,6 @@ class VolumeStore:
                 clones = lineage.children(image)
                 removal.check_unwatched(image, 0)
                 removal.take_name_away(claim, image, clones, delay=self._delay())
-        if self._purger is not None:
-            # A child process has none running yet.
-            self._purger.start()
         LOG.info("deleted %s", self._pool.spec(name))
 
     def purge_deleted(self) -> purging.Purged:

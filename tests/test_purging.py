@@ -200,36 +200,44 @@ def test_a_trash_in_which_nothing_changes_costs_one_request_and_a_look_at_the_jo
     assert plan.stop() == ("Pool.trash_list", "Pool.read_object")
 
 
-def test_cut_off_at_any_call_it_is_finished_by_the_next_one(cluster, pool):
-    """Deleting and purging a volume with a clone, each once with the cluster gone at each call."""
+def nobody_is_alive(pool):
+    """Have every lease run out, as when all who had one were killed a while ago."""
+    with pool.cluster.locked():
+        for found in pool._found.objects.values():
+            found.until = 0
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("work", ["delete", "purge"])
+def test_cut_off_at_any_call_it_is_finished_by_the_next_one(cluster, pool, work, after):
+    """The cluster is gone from some call on, or from its answer on."""
     plan = faults.Plan()
     found = volumes(faults.FaultyCluster(cluster, plan))
+
+    def prepare():
+        found.create("source", MiB)
+        found.create_cloned_volume("clone", "source")
+        if work == "purge":
+            delete()
 
     def delete():
         found.delete("source")
         found.delete("clone")
 
-    def prepare():
-        found.create("source", MiB)
-        found.create_cloned_volume("clone", "source")
-
-    for cut_off, prepared in ((delete, lambda: None), (found.purge_deleted, delete)):
+    cut_off = delete if work == "delete" else found.purge_deleted
+    prepare()
+    plan.watch()
+    cut_off()
+    calls = plan.stop()
+    assert "Pool.trash_move" in calls or "Pool.trash_remove" in calls
+    found.purge_deleted()
+    for n in range(1, len(calls) + 1):
         prepare()
-        prepared()
-        plan.watch()
-        cut_off()
-        calls = len(plan.stop())
-        found.purge_deleted()
-        assert scenes.contents(cluster) == {}
-        for n in range(1, calls + 1):
-            prepare()
-            prepared()
-            plan.fail(n, exceptions.Unreachable("gone"), lasting=True)
-            with contextlib.suppress(exceptions.Unreachable):
-                cut_off()
-            plan.stop()
-            deadline = time.monotonic() + 60
-            delete()
-            while purge(pool).kept or scenes.contents(cluster):
-                assert time.monotonic() < deadline
-                time.sleep(0.05)
+        plan.fail(n, exceptions.Unreachable("gone"), after=after, lasting=True)
+        with contextlib.suppress(exceptions.Unreachable):
+            cut_off()
+        plan.stop()
+        nobody_is_alive(pool)
+        delete()
+        assert purge(pool).kept == ()
+        assert scenes.contents(cluster) == {}, (n, calls[n - 1])
