@@ -16,7 +16,8 @@ from rbdstore.settings import Settings
 
 LOG = log.getLogger(__name__)
 
-_POLL_SECONDS: Final = 0.5
+_SHORTEST_LOOK: Final = 0.05
+_LONGEST_LOOK: Final = 1.0
 _SLOT_SECONDS: Final = 0.05
 
 # For how long nothing may be done of a task, be it that others are before it, that it fails and is
@@ -129,6 +130,7 @@ class Flattener:
         size = image.size()
         done = 0.0
         problem = ""
+        pause = _SHORTEST_LOOK
         moved = time.monotonic()
         while True:
             try:
@@ -146,7 +148,8 @@ class Flattener:
                 progress(int(done * size), size)
             if time.monotonic() - moved > self._patience:
                 return problem or f"nothing was done of it for {self._patience:g} s"
-            time.sleep(_POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(1.5 * pause, _LONGEST_LOOK)
 
 
 def _cancel(cluster: Cluster, task: str) -> exceptions.RbdStoreError | None:
