@@ -19,6 +19,7 @@ import stores
 
 import rbdstore
 from rbdstore import exceptions
+from rbdstore.drivers.rbd.image import RbdImage
 
 MiB = samples.MiB
 DATA = samples.pattern("defects", MiB)
@@ -184,24 +185,29 @@ def test_defect_07_a_deletion_flattens_the_volumes_of_others(sandbox, raw, clone
 
 
 @pytest.mark.parametrize("target", ["source", "destination"])
-def test_defect_08_a_failed_flatten_at_the_limit_leaks_clone_and_snapshot(sandbox, raw, target):
+def test_defect_08_a_failed_flatten_at_the_limit_leaks_clone_and_snapshot(
+    sandbox, raw, target, monkeypatch
+):
     options = {"rbd_max_clone_depth": 1, "rbd_flatten_target": target}
-    with stores.volume_store_as(
-        sandbox, stores.TASKLESS, rbd_flatten_mode="task", **options
-    ) as volumes:
+    volumes = stores.volume_store(sandbox, **options)
+
+    def fail(self, **_options):
+        raise exceptions.ClusterError("injected", spec=self.spec)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RbdImage, "flatten", fail)
         make(volumes, raw, "v0")
         volumes.create_cloned_volume("v1", "v0")
-        with pytest.raises(exceptions.PermissionDenied):
+        with pytest.raises(exceptions.ClusterError, match="injected"):
             volumes.create_cloned_volumes(["v2", "v3"], "v1")
-        with pytest.raises(exceptions.PermissionDenied):
+        with pytest.raises(exceptions.ClusterError, match="injected"):
             volumes.flatten("v1")
     assert raw.images("volumes") == ["v0", "v1"]
     assert raw.snaps("volumes", "v1") == []
     assert not [key for key in raw.objects("volumes") if ".lease." in key]
     with raw.open("volumes", "v1", read_only=True) as opened:
         assert list(opened.watchers_list()) == []
-    # Nothing of it stands in the way of one who may.
-    volumes = stores.volume_store(sandbox, **options)
+    # Nothing of it stands in the way.
     assert volumes.get("v1").depth == 1
     volumes.create_cloned_volumes(["v2", "v3"], "v1")
     for name in ("v0", "v1", "v2", "v3"):
