@@ -274,3 +274,26 @@ def test_waiting_for_a_slot_can_be_ended(managed):
     flattener.flatten(pool, image_id)
     with pool.open("volume") as image:
         assert image.parent() is None
+
+
+def test_closing_a_store_does_not_wait_for_who_flattens_the_same_clone():
+    # The store closes its own connection.
+    cluster, mine = (memory.memory_cluster("closing", pools=["volumes"]) for _ in range(2))
+    store = memory.memory_store(
+        mine, pool="volumes", max_snapshots_on_image=1, lease_seconds=5, clone_gather_time=0
+    )
+    store.volumes.create("source", 4096)
+    store.volumes.create_cloned_volume("clone-1", "source")
+    pool = cluster.open_pool("volumes")
+    closing = threading.Thread(target=store.close)
+    with leases.held(pool, spec.flatten_lease(id_of(pool, "clone-1")), 5):
+        store.volumes.create_cloned_volume("clone-2", "source")
+        # The first one is about to be flattened in the background.
+        deadline = time.monotonic() + 60
+        while pool.lease_owner(spec.lease_object("clone-1")) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.1)
+        closing.start()
+        closing.join(30)
+        assert not closing.is_alive()
