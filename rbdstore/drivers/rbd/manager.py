@@ -30,7 +30,7 @@ _LONGEST: Final = 60
 def command(
     settings: ClientSettings, prefix: str, *, spec: ImageSpec | None = None, **arguments: str
 ) -> Any:
-    """Send a command and return its answer, decoded.
+    """Send a command and return its answer, decoded; None where it is empty.
 
     :raises NotFound: there is no such thing as the arguments name
     """
@@ -53,7 +53,8 @@ def command(
     if result:
         missing = exceptions.NotFound if spec is None else exceptions.ImageNotFound
         raise errors.from_errno(result, f"{prefix}: {message}", spec, missing=missing, user=user)
-    return json.loads(output)
+    # A cancellation is answered by nothing at all.
+    return json.loads(output) if output else None
 
 
 class _Asking(threading.Thread):  # type: ignore[misc]  # the unpatched one

@@ -102,10 +102,17 @@ class ClusterSuite(Suite):
             assert 0 <= done <= 1
             assert time.monotonic() < deadline
             time.sleep(0.05)
+        pool.clone(pool, "parent", "s", "other")
+        other = cluster.flatten_in_background(pool.spec("other"))
+        cluster.cancel_task(other)
+        while cluster.task_progress(other) is not None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         with pool.open("child", read_only=False) as image:
             image.flatten()
             assert image.parent() is None
         assert read(pool, "child") == filled(DATA)
+        # One that has ended.
         cluster.cancel_task(task)
         assert cluster.task_progress("no-such-task") is None
         with refused(exceptions.ImageNotFound, pool.spec("nope")):
