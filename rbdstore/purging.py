@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final, Literal
 
 from oslo_log import log
@@ -28,8 +28,8 @@ from rbdstore.settings import Settings
 LOG = log.getLogger(__name__)
 
 Why = Literal["foreign", "too early", "needed", "failed"]
-"""Why an image stays in the trash: others put it there; its time is not over; clones need it, or
-a snapshot is on it; it could not be removed.
+"""Why an image stays in the trash: others put it there; its time is not over, whoever did; clones
+need it, or a snapshot is on it; it could not be removed.
 """
 
 # A service's own work comes first.
@@ -78,13 +78,12 @@ def _go_on(*_progress: object) -> None:
 
 @dataclasses.dataclass(slots=True)
 class _Known:
-    """What was found out about an entry of the trash.
+    """What was found out about an entry of the trash whose time is over.
 
     :ivar is_ours: whether this library put it there
     :ivar again: when to try again to remove it, on the monotonic clock
     """
 
-    entry: TrashEntry
     is_ours: bool
     again: float = 0.0
     pause: float = 0.0
@@ -98,14 +97,15 @@ class _Known:
 class Purging:
     """Looks through the trash of a pool, as often as it is asked to.
 
-    What it found out it does not ask for again: a look at a trash in which nothing has changed is
-    one request.
+    What it found out it does not ask for again, and who does not get to remove asks for nothing:
+    a look at a trash in which nothing has changed is two requests, however much is in it.
     """
 
     def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
         self._settings = settings
         self._known: dict[_Key, _Known] = {}
+        self._early: dict[_Key, TrashEntry] = {}
 
     def run(self, go_on: Progress = _go_on, *, wait: float | None = None) -> Purged:
         """Remove what may be removed now.
@@ -116,60 +116,71 @@ class Purging:
         :raises InUse: another process is at it
         :raises ClusterError: it could not be found out, or may be done or not; nothing is lost
         """
-        waiting = self._look()
-        now, clock = time.time(), time.monotonic()
-        due = [
-            one
-            for one in waiting
-            if one.is_ours and one.entry.kept_until <= now and one.again <= clock
-        ]
-        kept = [_kept(one) for one in waiting if not one.is_ours or one.entry.kept_until > now]
-        tried: list[tuple[_Known, Kept | None]] = []
+        listed, clock = self._listed(), time.monotonic()
+        due, kept = [], [_early(entry) for entry in self._early.values()]
+        for key, entry in listed.items():
+            known = self._known.get(key, _Known(is_ours=True))
+            if not known.is_ours:
+                kept.append(_foreign(entry))
+            elif known.again <= clock and key not in self._early:
+                due.append(entry)
+        purged: list[str] = []
         # Whoever was killed at it may have left no more than the journal.
-        batches = [due[start : start + _MOST_IN_A_JOURNAL] for start in _starts(due)]
-        if not batches and self._pool.read_object(spec.lease_object(spec.PURGE_LEASE)):
-            batches = [[]]
-        for batch in batches:
+        if due or self._pool.read_object(spec.lease_object(spec.PURGE_LEASE)):
             with _Removing(self._pool, self._settings.lease_seconds, go_on, wait) as removing:
-                removing.begin([one.entry.image_id for one in batch])
-                found = parallel.each(
-                    lambda one: self._remove(removing, one.entry), batch, most=_AT_ONCE
+                # What another one was at was finished with this block's beginning.
+                there = {_key(entry) for entry in self._pool.trash_list()}
+                purged += [entry.name for entry in due if _key(entry) not in there]
+                due = [entry for entry in due if _key(entry) in there]
+                ours = parallel.each(self._is_ours, due)
+                left = self._remove_all(
+                    removing, [entry for entry, is_ours in zip(due, ours, strict=True) if is_ours]
                 )
-            tried += zip(batch, found, strict=True)
-        purged = []
-        for one, left in tried:
-            # One that had clones may have gone with them.
-            if left is None or self._pool.trash_get(left.image_id) is None:
-                del self._known[_key(one.entry)]
-                purged.append(one.entry.name)
-            else:
-                kept.append(left)
-                one.put_off(self._settings.deferred_deletion_purge_interval)
+            for entry, is_ours in zip(due, ours, strict=True):
+                known = self._known.setdefault(_key(entry), _Known(is_ours))
+                known.is_ours = is_ours
+                if not is_ours:
+                    kept.append(_foreign(entry))
+                elif entry.image_id in left:
+                    kept.append(left[entry.image_id])
+                    known.put_off(self._settings.deferred_deletion_purge_interval)
+                else:
+                    purged.append(entry.name)
         if purged:
             LOG.info("purged %d deleted images of pool %s", len(purged), self._pool.name)
         return Purged(tuple(purged), tuple(kept))
 
-    def _look(self) -> Sequence[_Known]:
-        """What is in the trash."""
-        pool = self._pool
+    def _listed(self) -> dict[_Key, TrashEntry]:
+        """What is in the trash; what is known of the rest is forgotten."""
+        pool, now = self._pool, time.time()
         listed = {_key(entry): entry for entry in pool.trash_list()}
-        gone = [one for key, one in self._known.items() if key not in listed]
-        for one in gone:
-            if one.is_ours and records.is_deleted(pool, one.entry.image_id):
-                # Somebody has brought it back: it is deleted no more.
-                reclaim.purge(
-                    pool, one.entry.image_id, self._settings.lease_seconds, _forget, later=True
-                )
-        new = {key: entry for key, entry in listed.items() if key not in self._known}
-        ours = parallel.each(self._is_ours, new.values())
-        found = dict(zip(new, map(_Known, new.values(), ours), strict=True))
-        self._known = {key: self._known.get(key) or found[key] for key in listed}
-        return list(self._known.values())
+        for key, entry in self._early.items():
+            # It cannot have been removed, so somebody has brought it back.
+            if key not in listed and entry.kept_until > now:
+                seconds = self._settings.lease_seconds
+                reclaim.purge(pool, entry.image_id, seconds, _forget, later=True)
+        self._early = {key: entry for key, entry in listed.items() if entry.kept_until > now}
+        self._known = {key: known for key, known in self._known.items() if key in listed}
+        return listed
 
     def _is_ours(self, entry: TrashEntry) -> bool:
         # One that has a name, too, is somebody's.
         is_deleted = records.is_deleted(self._pool, entry.image_id)
         return is_deleted and self._pool.trash_get(entry.image_id) is not None
+
+    def _remove_all(self, removing: _Removing, entries: list[TrashEntry]) -> dict[str, Kept]:
+        """Remove them; those that are still there, by their ids."""
+        left: list[Kept] = []
+        for start in range(0, len(entries), _MOST_IN_A_JOURNAL):
+            batch = entries[start : start + _MOST_IN_A_JOURNAL]
+            removing.begin([entry.image_id for entry in batch])
+            found = parallel.each(
+                lambda entry: self._remove(removing, entry), batch, most=_AT_ONCE
+            )
+            left += [one for one in found if one is not None]
+        # One that had clones may have gone with them.
+        still = parallel.each(lambda one: self._pool.trash_get(one.image_id), left)
+        return {one.image_id: one for one, entry in zip(left, still, strict=True) if entry}
 
     def _remove(self, removing: _Removing, entry: TrashEntry) -> Kept | None:
         """Remove one; why it is still there, if it is."""
@@ -199,8 +210,8 @@ class _Removing(claims.Claim):
         self._noting = threads.threading.RLock()
 
     def begin(self, image_ids: Iterable[str]) -> None:
-        """Write into the journal what is to be removed."""
-        self._journal.deleted.extend(image_ids)
+        """Write into the journal what is to be removed next."""
+        self._journal.deleted[:] = image_ids
         self.note()
 
     def remove(self, image_id: str) -> list[str]:
@@ -235,16 +246,13 @@ def _key(entry: TrashEntry) -> _Key:
     return entry.image_id, entry.kept_until
 
 
-def _kept(one: _Known) -> Kept:
-    entry = one.entry
-    if not one.is_ours:
-        return Kept(entry.name, entry.image_id, "foreign", "rbdstore did not put it there")
+def _foreign(entry: TrashEntry) -> Kept:
+    return Kept(entry.name, entry.image_id, "foreign", "rbdstore did not put it there")
+
+
+def _early(entry: TrashEntry) -> Kept:
     until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(entry.kept_until)))
     return Kept(entry.name, entry.image_id, "too early", f"it is kept until {until}")
-
-
-def _starts(due: Sequence[object]) -> range:
-    return range(0, len(due), _MOST_IN_A_JOURNAL)
 
 
 def _forget(_parents: Iterable[Parent]) -> None:

@@ -36,7 +36,7 @@ def plan():
 
 
 @pytest.fixture
-def connect(cluster, plan):
+def connect(cluster, plan, workers):
     """Open stores that are closed after the test."""
     opened = []
 
@@ -53,11 +53,18 @@ def connect(cluster, plan):
     yield connected
     for store in opened:
         store.close()
-    assert workers() == []
+    assert workers() == set()
 
 
+@pytest.fixture
 def workers():
-    return [thread for thread in threading.enumerate() if thread.name == "rbdstore-purging"]
+    """Tell the threads that purge for a store of this test."""
+
+    def running():
+        return {one for one in threading.enumerate() if one.name == "rbdstore-purging"}
+
+    others = running()
+    return lambda: running() - others
 
 
 def until(is_so):
@@ -81,17 +88,17 @@ def test_what_is_deleted_is_gone_before_long(connect, cluster, caplog):
     assert said(caplog) == []
 
 
-def test_where_deletion_is_not_deferred_nothing_runs(connect, cluster):
+def test_where_deletion_is_not_deferred_nothing_runs(connect, cluster, workers):
     volumes = connect(enable_deferred_deletion=False).volumes
     volumes.create("volume", MiB)
     volumes.delete("volume")
     assert scenes.contents(cluster) == {}
-    assert workers() == []
+    assert workers() == set()
 
 
-def test_a_store_has_one_thread_from_its_first_use_on(connect):
+def test_a_store_has_one_thread_from_its_first_use_on(connect, workers):
     store = connect()
-    assert workers() == []
+    assert workers() == set()
     store.images.list()
     store.volumes.list()
     store.volumes.create("volume", MiB)
@@ -173,16 +180,16 @@ def test_many_do_it_and_none_stands_in_the_others_way(connect, cluster, caplog):
     assert said(caplog) == []
 
 
-def test_closing_does_not_wait_for_the_next_look(connect):
+def test_closing_does_not_wait_for_the_next_look(connect, workers):
     store = connect(interval=3600)
     store.volumes.list()
     began = time.monotonic()
     store.close()
     assert time.monotonic() - began < LIMIT
-    assert workers() == []
+    assert workers() == set()
 
 
-def test_closing_ends_it_between_two_removals(connect, cluster, pool):
+def test_closing_ends_it_between_two_removals(connect, cluster, pool, workers):
     store = connect(interval=0.5)
     for number in range(50):
         scenes.make(pool, f"volume-{number}", b"data")
@@ -190,19 +197,19 @@ def test_closing_ends_it_between_two_removals(connect, cluster, pool):
     store.volumes.list()
     until(lambda: len(scenes.trash(pool)) < 50)
     store._purger.close()
-    assert workers() == []
+    assert workers() == set()
     store.purge_deleted()
     assert scenes.contents(cluster) == {}
 
 
-def test_a_child_process_has_a_thread_of_its_own(connect):
+def test_a_child_process_has_a_thread_of_its_own(connect, workers):
     volumes = connect(interval=3600).volumes
     assert len(workers()) == 1
     pid = os.fork()
     if not pid:
         status = 1
         try:
-            assert workers() == []
+            assert workers() == set()
             volumes.delete("nothing")
             assert len(workers()) == 1
             status = 0

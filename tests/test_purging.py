@@ -12,8 +12,8 @@ from scenes import SECONDS
 from rbdstore import exceptions, leases, records, spec
 from rbdstore.purging import Purged, Purging
 from rbdstore.settings import Settings
-from rbdstore.store import Store
 from rbdstore.testing import faults
+from rbdstore.volumes import VolumeStore
 
 MiB = 1 << 20
 NOTHING = Purged((), ())
@@ -36,9 +36,8 @@ def volumes(cluster, delay=0):
         lease_seconds=SECONDS,
         enable_deferred_deletion=True,
         deferred_deletion_delay=delay,
-        deferred_deletion_purge_interval=3600,
     )
-    return Store(cluster, settings).volumes
+    return VolumeStore(cluster.open_pool("volumes"), settings)
 
 
 def purge(pool, **more):
@@ -186,7 +185,7 @@ def test_one_purges_at_a_time(cluster, pool):
     assert purge(pool, wait=0).purged == ("volume",)
 
 
-def test_a_trash_in_which_nothing_changes_costs_one_request_and_a_look_at_the_journal(cluster):
+def test_a_trash_in_which_nothing_changes_costs_one_look_at_it_and_one_at_the_journal(cluster):
     plan = faults.Plan()
     watched = faults.FaultyCluster(cluster, plan)
     found = volumes(watched, delay=3600)
