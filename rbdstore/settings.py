@@ -20,6 +20,9 @@ class Settings:
     :ivar transfer_threads: how many threads hash an image that is written; 0: the caller's does
     :ivar clone_gather_time: how long clones of one volume are waited for to share a snapshot
     :ivar max_snapshots_on_image: beyond it the oldest clones are flattened in the background
+    :ivar deferred_deletion_delay: how long a deleted volume stays in the trash at the least, where
+        deletion is deferred
+    :ivar deferred_deletion_purge_interval: how often the trash is looked through then
     :ivar lease_seconds: how long a name stays locked after its holder has died
     """
 
@@ -33,6 +36,9 @@ class Settings:
     concurrent_flatten_operations: int = 3
     clone_gather_time: float = 0.02
     max_snapshots_on_image: int = 450
+    enable_deferred_deletion: bool = False
+    deferred_deletion_delay: int = 0
+    deferred_deletion_purge_interval: float = 60.0
     lease_seconds: float = 30.0
     transfer_window: int = TRANSFER_WINDOW
     transfer_threads: int = TRANSFER_THREADS
