@@ -54,7 +54,7 @@ class Afterwards:
     def _wait(self, cluster: Cluster, task: str, what: Callable[[], object]) -> None:
         try:
             while not self._closing.wait(_POLL_SECONDS):
-                if not cluster.task_is_running(task):
+                if _has_ended(cluster, task):
                     what()
                     return
         except exceptions.RbdStoreError as error:
@@ -62,3 +62,12 @@ class Afterwards:
         finally:
             with self._lock:
                 self._waiting.discard(threads.threading.current_thread())
+
+
+def _has_ended(cluster: Cluster, task: str) -> bool:
+    try:
+        return cluster.task_progress(task) is None
+    except exceptions.ClusterError as error:
+        # A manager may have died, and the next one goes on with its tasks.
+        LOG.debug("nobody knows of the task %s: %s", task, error)
+        return False

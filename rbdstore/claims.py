@@ -203,14 +203,17 @@ class Claim:
 
     # Leftovers
 
-    def purge(self) -> None:
+    def purge(self, *, later: bool = False) -> None:
         """Remove the image that has lost the name, and what only it needed, where it may go.
 
+        :param later: leave that to :mod:`rbdstore.purging`
         :raises InUse: a user made a snapshot in that very moment; the image has its name again
         """
         users: list[str] = []
         with self._or_later():
-            users = reclaim.purge(self.pool, self.image_id, self.seconds, self.remember)
+            users = reclaim.purge(
+                self.pool, self.image_id, self.seconds, self.remember, later=later
+            )
         if users:
             raise exceptions.InUse(spec=self.pool.spec(self.name), snapshots=users)
 

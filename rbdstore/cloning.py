@@ -149,6 +149,10 @@ class Cloner:
             image_id = image.id
         self._flatten_image(claim, image_id, progress=progress)
 
+    def complete_flatten(self, pool: Pool, image_id: str) -> None:
+        """Flatten an image, be it only what a task leaves of that; its parent is not looked at."""
+        self._flattener.flatten(pool, image_id)
+
     def _flatten_image(
         self, claim: claims.Claim, image_id: str, *, progress: Progress | None = None
     ) -> None:

@@ -132,8 +132,13 @@ class Cluster(Closing):
         """
         raise exceptions.NotSupported("this driver has no background tasks")
 
-    def task_is_running(self, task_id: str) -> bool:
-        """False when it has ended, well or not: look at the image for the outcome."""
+    def task_progress(self, task_id: str) -> float | None:
+        """How much of it is done, from 0 to 1; 0 as well while others are before it.
+
+        None when it has ended, well or not: look at the image for the outcome.
+
+        :raises ClusterError: also for a task that failed and is going to be tried again
+        """
         raise exceptions.NotSupported("this driver has no background tasks")
 
     def cancel_task(self, task_id: str) -> None:

@@ -152,7 +152,8 @@ class Exporter:
         watch.start()
         if how.flatten == "task" and how.method != "copy":
             # To be told before anything is made, where there are no tasks.
-            self._pool.cluster.task_is_running("any")
+            with contextlib.suppress(exceptions.ClusterError):
+                self._pool.cluster.task_progress("any")
         # The journal of the snapshots. That of the image is beside the image, for its own user.
         claim = self._claim(image_id)
         with contextlib.ExitStack() as stack:
@@ -286,8 +287,12 @@ class Exporter:
         try:
             task = cluster.flatten_in_background(draft.pool.spec(draft.name))
             self._afterwards.do(cluster, task, let_go)
-        except exceptions.PermissionDenied as error:
-            LOG.warning("%s is flattened here: %s", draft.pool.spec(draft.name), error)
+        except (exceptions.PermissionDenied, exceptions.ClusterError) as error:
+            LOG.warning(
+                "%s is flattened here and not by the cluster: %s",
+                draft.pool.spec(draft.name),
+                error,
+            )
             self._cloner.flatten(draft, draft.name)
 
     # As a copy
@@ -350,11 +355,8 @@ class Exporter:
     def _complete(self, child: Child) -> None:
         """Do what a flatten in the background leaves to a client; of one that failed, all."""
         pool = self._pool.cluster.open_pool(child.pool, child.namespace)
-        with (
-            contextlib.suppress(exceptions.ImageNotFound),
-            pool.open(image_id=child.image_id, read_only=False) as made,
-        ):
-            made.flatten()
+        with contextlib.suppress(exceptions.ImageNotFound):
+            self._cloner.complete_flatten(pool, child.image_id)
 
 
 def _enter(stack: contextlib.ExitStack, claim: claims.Claim) -> None:

@@ -14,13 +14,14 @@ an empty list of children alone (:func:`rbdstore.lineage.still_needs`).
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable, Sequence
 
 import tenacity
 from oslo_log import log
 
 from rbdstore import exceptions, gathering, leases, lineage, records, spec
-from rbdstore.driver import Image, Parent, Pool, Snap
+from rbdstore.driver import Image, Parent, Pool, Progress, Snap
 
 LOG = log.getLogger(__name__)
 
@@ -64,7 +65,13 @@ def _remove_unwatched(pool: Pool, name: str) -> None:
 
 
 def unused_snap(
-    pool: Pool, parent: Parent, seconds: float, remember: Remember, *, freed_by: str = ""
+    pool: Pool,
+    parent: Parent,
+    seconds: float,
+    remember: Remember,
+    *,
+    freed_by: str = "",
+    progress: Progress | None = None,
 ) -> None:
     """Remove a snap if it only carried clones and has none left; then its image, if that is due.
 
@@ -93,9 +100,9 @@ def unused_snap(
         if snap is not None and _carries_clones(snap):
             _remove_unused(home, parent.image_id, snap, seconds)
         if deleted:
-            purge(home, parent.image_id, seconds, remember)
+            purge(home, parent.image_id, seconds, remember, progress=progress)
         for link in above:
-            unused_snap(home, link, seconds, remember)
+            unused_snap(home, link, seconds, remember, progress=progress)
     except exceptions.NotFound:
         return
     except exceptions.PermissionDenied as error:
@@ -141,21 +148,35 @@ def _remove_unused_alone(pool: Pool, image_id: str, snap: Snap, seconds: float) 
                 _remove_snap(image, current)
 
 
-def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list[str]:
+def purge(
+    pool: Pool,
+    image_id: str,
+    seconds: float,
+    remember: Remember,
+    *,
+    later: bool = False,
+    patience: float | None = None,
+    progress: Progress | None = None,
+) -> list[str]:
     """Remove a deleted image once nothing needs it; then what it was the last to need.
 
     Deleted is an image in the trash that this library marked, and one whose name says so. Of any
-    other nothing is touched. One that a user made a snapshot of in the moment it was deleted gets
-    its name back.
+    other nothing is touched, nor of one whose time in the trash is not over. One that a user made
+    a snapshot of in the moment it was deleted gets its name back.
 
+    :param later: do no more than that last: it is purged by somebody else
+    :param patience: for how long to wait for who has it open (None: ``seconds``)
+    :param progress: may end the removal of its data by raising; it can be repeated
     :return: the names of such snapshots
     :raises InUse: somebody has it open
     """
     found: list[Parent] = []
+    patience = seconds if patience is None else patience
     with leases.held(pool, spec.reclaim_lease(image_id), seconds):
         entry = pool.trash_get(image_id)
         if entry is not None and not records.is_deleted(pool, image_id):
             return []
+        later = later or (entry is not None and entry.kept_until > time.time())
         try:
             with pool.open(image_id=image_id) as image:
                 if entry is None and not image.name.endswith(spec.DELETED_SUFFIX):
@@ -165,7 +186,8 @@ def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list
                 remember(found)
                 snaps = image.snaps()
                 users = [snap.name for snap in snaps if _is_users(snap)]
-                free = [snap for snap in snaps if not _is_users(snap) and _is_unused(image, snap)]
+                ours = [snap for snap in snaps if not _is_users(snap)]
+                free = [snap for snap in ours if not later and _is_unused(image, snap)]
             if users:
                 if entry is not None:
                     try:
@@ -177,6 +199,8 @@ def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list
                     else:
                         records.unmark_deleted(pool, image_id)
                 return users
+            if later:
+                return []
             if not _remove_snaps(pool, image_id, free) or len(free) < len(snaps):
                 return []
             if entry is None:
@@ -184,9 +208,12 @@ def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list
                 pool.trash_move(image.name)
         except exceptions.ImageNotFound:
             # Gone, or half removed by somebody who was killed: its parents are in a journal.
-            pass
+            if later:
+                return []
         try:
-            _patient(seconds, lambda: not _has_snaps(pool, image_id))(pool.trash_remove, image_id)
+            _patient(patience, lambda: not _has_snaps(pool, image_id))(
+                pool.trash_remove, image_id, progress=progress
+            )
         except exceptions.InUse:
             if _has_snaps(pool, image_id):
                 # Whoever made one in this moment waits for the lease to take it back, and then
@@ -197,7 +224,7 @@ def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list
             pass
     records.drop(pool, image_id)
     for parent in found:
-        unused_snap(pool, parent, seconds, remember, freed_by=image_id)
+        unused_snap(pool, parent, seconds, remember, freed_by=image_id, progress=progress)
     return []
 
 

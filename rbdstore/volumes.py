@@ -16,12 +16,14 @@ from rbdstore import (
     cloneable,
     cloning,
     connections,
+    deferral,
     drafts,
     exceptions,
     exporting,
     imports,
     lineage,
     parallel,
+    purging,
     removal,
     sizes,
     snapshots,
@@ -70,9 +72,13 @@ class VolumeFromImage(Volume):
 class VolumeStore:
     """The volumes of one pool."""
 
-    def __init__(self, pool: Pool, settings: Settings) -> None:
+    def __init__(
+        self, pool: Pool, settings: Settings, purger: deferral.Purger | None = None
+    ) -> None:
+        """``purger`` removes what is deleted, where deletion is deferred."""
         self._pool = pool
         self._settings = settings
+        self._purger = purger
         self._cloner = cloning.Cloner(settings)
         self._exporter = exporting.Exporter(pool, settings, self._cloner)
 
@@ -194,7 +200,8 @@ class VolumeStore:
         """Delete a volume. One that is not there is no error.
 
         A volume that others were cloned from goes to the trash, and is removed with the last of
-        these. One that was cloned lets go of its parent.
+        these. One that was cloned lets go of its parent. With ``enable_deferred_deletion`` every
+        volume goes to the trash, and is removed in the background (:meth:`purge_deleted`).
 
         :param wait: how many seconds to wait for clients that have it open for writing; one that
             crashed looks alive for some 30 s
@@ -205,6 +212,9 @@ class VolumeStore:
         """
         name = spec.check_new_name(name)
         wait = removal.check_wait(wait)
+        if self._purger is not None:
+            # In a child process it does not run yet.
+            self._purger.start()
         with self._claim(name, ["delete"], "remove") as claim:
             try:
                 with self._pool.open(name) as image:
@@ -219,8 +229,12 @@ class VolumeStore:
                 removal.check_no_snaps(image, _is_ours)
                 clones = lineage.children(image)
                 removal.check_unwatched(image, 0)
-                removal.take_name_away(claim, image, clones)
+                removal.take_name_away(claim, image, clones, delay=self._delay())
         LOG.info("deleted %s", self._pool.spec(name))
+
+    def purge_deleted(self) -> purging.Purged:
+        """The same as :meth:`rbdstore.store.Store.purge_deleted`."""
+        return purging.Purging(self._pool, self._settings).run()
 
     def flatten(self, name: str, *, progress: Progress | None = None) -> Volume:
         """Make a volume independent of its parent, while it stays in use.
@@ -486,6 +500,11 @@ class VolumeStore:
             claims.Claim(self._pool, name, request, seconds, effect=effect) as claim,
         ):
             yield claim
+
+    def _delay(self) -> int | None:
+        """How many seconds a deleted volume waits for its removal; None: it is removed at once."""
+        settings = self._settings
+        return settings.deferred_deletion_delay if settings.enable_deferred_deletion else None
 
     def _draft(self, name: str, request: Iterable[Any]) -> drafts.Draft:
         seconds = self._settings.lease_seconds

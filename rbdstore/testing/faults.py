@@ -163,9 +163,9 @@ class FaultyCluster(driver.Cluster):
         with self.plan.call("Cluster.flatten_in_background"):
             return self._cluster.flatten_in_background(spec)
 
-    def task_is_running(self, task_id: str) -> bool:
-        with self.plan.call("Cluster.task_is_running"):
-            return self._cluster.task_is_running(task_id)
+    def task_progress(self, task_id: str) -> float | None:
+        with self.plan.call("Cluster.task_progress"):
+            return self._cluster.task_progress(task_id)
 
     def cancel_task(self, task_id: str) -> None:
         with self.plan.call("Cluster.cancel_task"):

@@ -241,16 +241,15 @@ class FilePool(Bookkeeping):
     def trash_list(self) -> list[driver.TrashEntry]:
         with self.reading() as tx:
             rows = tx.execute(
-                "SELECT number, name FROM images WHERE pool = ? AND kept_until IS NOT NULL "
-                "ORDER BY number",
+                "SELECT * FROM images WHERE pool = ? AND kept_until IS NOT NULL ORDER BY number",
                 (self.number,),
             )
-            return [driver.TrashEntry(image_id(row["number"]), row["name"]) for row in rows]
+            return [_trash_entry(row) for row in rows]
 
     def trash_get(self, image_id: str) -> driver.TrashEntry | None:
         try:
             with self.reading() as tx:
-                return driver.TrashEntry(image_id, self._trashed(tx, image_id)["name"])
+                return _trash_entry(self._trashed(tx, image_id))
         except exceptions.ImageNotFound:
             return None
 
@@ -284,3 +283,7 @@ class FilePool(Bookkeeping):
                 "no such image in the trash", spec=self.spec(f"<{image_id}>")
             )
         return row
+
+
+def _trash_entry(image: sqlite3.Row) -> driver.TrashEntry:
+    return driver.TrashEntry(image_id(image["number"]), image["name"], image["kept_until"])

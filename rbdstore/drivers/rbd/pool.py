@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import json
 import typing
@@ -247,7 +248,11 @@ class RbdPool(driver.Pool):
     def trash_list(self) -> list[driver.TrashEntry]:
         with self._ioctx() as ioctx:
             return [
-                driver.TrashEntry(entry["id"], entry["name"])
+                driver.TrashEntry(
+                    entry["id"],
+                    entry["name"],
+                    entry["deferment_end_time"].replace(tzinfo=datetime.UTC).timestamp(),
+                )
                 for entry in rbd.RBD().trash_list(ioctx)
             ]
 
@@ -256,7 +261,7 @@ class RbdPool(driver.Pool):
             mark = remains.trash_mark(ioctx, image_id)
             if mark is None or remains.is_live(ioctx, mark.name, image_id):
                 return None
-            return driver.TrashEntry(image_id, mark.name)
+            return driver.TrashEntry(image_id, mark.name, mark.kept_until)
 
     def trash_restore(self, image_id: str, name: str) -> None:
         with self._ioctx(f"<{image_id}>") as ioctx:

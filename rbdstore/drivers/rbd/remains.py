@@ -60,11 +60,14 @@ class Remains:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrashMark:
-    """An entry of the trash: whose removal made it, and how far the move has come."""
+    """An entry of the trash: whose removal made it, how far the move has come, until when the
+    image may not be removed (in seconds since 1970).
+    """
 
     source: int
     state: int
     name: str
+    kept_until: float
 
     @property
     def half_moved(self) -> bool:
@@ -199,12 +202,15 @@ def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
 
 
 def _mark(data: bytes) -> TrashMark:
-    # Version, oldest compatible version, length (6 bytes); source; name; two times (8 bytes each);
-    # and, since version 2, the state.
+    # Version, oldest compatible version, length (6 bytes); source; name; two times (seconds and
+    # nanoseconds, 4 bytes each), of the deletion and until when it is kept; and, since version 2,
+    # the state.
     source = data[6]
     name = _untext(data[7:])
     end = 7 + 4 + len(name.encode(errors="surrogateescape")) + 16
-    return TrashMark(source, data[end] if data[0] >= 2 else _NORMAL, name)
+    seconds, nanoseconds = struct.unpack_from("<II", data, end - 8)
+    state = data[end] if data[0] >= 2 else _NORMAL
+    return TrashMark(source, state, name, seconds + nanoseconds / 1e9)
 
 
 def _text(text: str) -> bytes:
