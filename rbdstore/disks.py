@@ -17,7 +17,7 @@ from rbdstore import (
     connections,
     drafts,
     exceptions,
-    exporting,
+    exports,
     imports,
     removal,
     sizes,
@@ -188,14 +188,14 @@ class DiskStore:
     def snapshot_to_image(
         self,
         disk: str,
-        images: exporting.Images,
+        images: exports.Images,
         image_id: str,
         *,
-        method: exporting.Method = "auto",
-        flatten: exporting.FlattenMode = "inline",
+        method: exports.Method = "auto",
+        flatten: exports.FlattenMode = "inline",
         hashing_algo: str | None = None,
         progress: Progress | None = None,
-    ) -> exporting.ExportedImage:
+    ) -> exports.ExportedImage:
         """Make an image of a disk as it is now, in use or not: Nova's direct snapshot.
 
         Arguments, result and errors are those of ``volumes.copy_to_image``.

@@ -20,6 +20,7 @@ from rbdstore import (
     drafts,
     exceptions,
     exporting,
+    exports,
     imports,
     lineage,
     parallel,
@@ -447,14 +448,14 @@ class VolumeStore:
     def copy_to_image(
         self,
         volume: str,
-        images: exporting.Images,
+        images: exports.Images,
         image_id: str,
         *,
-        method: exporting.Method = "auto",
-        flatten: exporting.FlattenMode = "inline",
+        method: exports.Method = "auto",
+        flatten: exports.FlattenMode = "inline",
         hashing_algo: str | None = None,
         progress: Progress | None = None,
-    ) -> exporting.ExportedImage:
+    ) -> exports.ExportedImage:
         """Make an image of a volume as it is now, in use or not.
 
         It is cloned into the images' pool, by this backend's user, and flattened: its data is
@@ -475,8 +476,8 @@ class VolumeStore:
         """
         volume = spec.check_new_name(volume)
         image_id = spec.check_new_name(image_id)
-        exporting.check_images(images)
-        how = exporting.How(method, flatten, hashing_algo, progress)
+        exports.check_images(images)
+        how = exports.How(method, flatten, hashing_algo, progress)
         how.check()
         return self._exporter.export(volume, images, image_id, how)
 

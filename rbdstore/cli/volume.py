@@ -12,7 +12,7 @@ from cliff import lister, show
 from rbdstore.cli import about, base, image, outward, shapes, terminal
 from rbdstore.connections import ConnectionInfo
 from rbdstore.driver import Progress
-from rbdstore.exporting import ExportedImage
+from rbdstore.exports import ExportedImage
 from rbdstore.images import ImageStore
 from rbdstore.volumes import Volume
 

@@ -10,7 +10,7 @@ import samples
 
 import rbdstore
 from rbdstore import exceptions, spec
-from rbdstore.exporting import ExportedImage
+from rbdstore.exports import ExportedImage
 
 MiB = samples.MiB
 DATA = samples.pattern("volume", 5 * MiB) + bytes(4 * MiB)
