@@ -34,6 +34,7 @@ def test_defaults(conf):
         connection_interval=5,
     )
     assert (found.features, found.order, found.data_pool) == (None, None, None)
+    assert found.secret_uuid is None
 
 
 def test_values_as_text(conf):

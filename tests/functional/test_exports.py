@@ -167,7 +167,7 @@ def test_before_the_flatten_the_cost_does_not_grow_with_the_size(
     plan = faults.Plan()
     wrapped = faults.FaultyCluster(cluster, plan)
     images, nova = (
-        store.Store(wrapped, settings.Settings(pool=pool, lease_seconds=60))
+        store.Store(wrapped, settings.Settings(pool=pool, lease_seconds=600))
         for pool in ("images", "vms")
     )
 

@@ -142,6 +142,8 @@ OPTIONS = [
     *_options("enable_deferred_deletion", "", text="perhaps", a_number=7, a_list=[]),
     *_options("deferred_deletion_delay", "", **_SECONDS),
     *_options("deferred_deletion_purge_interval", "", zero=0, **_SECONDS),
+    *_options("rbd_destroy_volume_retries", "", negative=-1, not_whole=1.5, text="often"),
+    *_options("rbd_destroy_volume_retry_interval", "", **_SECONDS),
 ]
 """Of every driver: what :func:`rbdstore.connect` is given beside ``rbd_pool``."""
 
@@ -176,6 +178,16 @@ RBD_OPTIONS = [
     *_options("rbd_ceph_conf", "", **_TEXTS),
     *_options("rbd_ceph_conf", "there is no ", not_there="/nowhere/ceph.conf"),
     *_options("rbd_data_pool", "", **_TEXTS),
+    *_options("rbd_secret_uuid", "", **_TEXTS),
+    *_options(
+        "rbd_secret_uuid",
+        "",
+        no_uuid="cinder",
+        braces="{457eb676-33da-42ec-9a8c-9293d545c337}",
+        no_hyphens="457eb67633da42ec9a8c9293d545c337",
+        cut_off="457eb676-33da-42ec-9a8c-9293d545c33",
+        a_newline_after_it="457eb676-33da-42ec-9a8c-9293d545c337\n",
+    ),
     *_options("rados_connect_timeout", "", **_SECONDS),
     *_options("rados_connection_interval", "", **_SECONDS),
     *_options("rbd_operation_timeout", "", **_SECONDS),

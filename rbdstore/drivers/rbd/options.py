@@ -39,7 +39,7 @@ _NEEDS: Final = {
 # More do not fit in an object map; and where there is none, a removal asks for each of them.
 _MOST_OBJECTS: Final = 256_000_000
 DEFAULT_ORDER: Final = 22
-_UUID: Final = r"([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12})?\Z"
+_UUID: Final = r"\A([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12})?\Z"
 
 OPTIONS: Final[tuple[cfg.Opt, ...]] = (
     cfg.StrOpt(
