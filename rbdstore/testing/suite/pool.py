@@ -252,3 +252,16 @@ class PoolSuite(Suite):
         pool.trash_move("parent")
         found = pool.stats()
         assert (found.provisioned, found.images) == (SIZE, 1)
+
+    # For others
+
+    def test_how_qemu_opens_an_image(self, pool: Pool) -> None:
+        if type(pool).blockdev is Pool.blockdev:
+            with refused(exceptions.NotSupported):
+                pool.blockdev("a")
+            return
+        options = pool.blockdev("a")
+        assert options["driver"]
+        assert all(isinstance(text, str) for pair in options.items() for text in pair)
+        assert not {"key", "secret", "password"} & {key.split("-")[0] for key in options}
+        assert options != pool.blockdev("b")
