@@ -174,12 +174,9 @@ class Claim:
 
         :raises Duplicate: an image has it, be it one that cannot be opened
         """
-        try:
-            self.pool.open(self.name).close()
-        except exceptions.ImageNotFound:
-            self.pool.clear_debris(self.name)
-        else:
+        if self.pool.id_of(self.name) is not None:
             raise exceptions.Duplicate("the name is taken", spec=self.pool.spec(self.name))
+        self.pool.clear_debris(self.name)
 
     def give_name(self, old_name: str) -> None:
         """Rename the noted image, called ``old_name``, to the claimed name.
@@ -247,13 +244,9 @@ class Claim:
         journal = self._journal
         if journal.effect == "none":
             return False
-        try:
-            with self.pool.open(self.name) as image:
-                current = image.id
-        except exceptions.ImageNotFound:
-            current = ""
+        current = self.pool.id_of(self.name)
         if journal.effect == "make":
-            return bool(current) and journal.image_id in (current, ANY)
+            return current is not None and journal.image_id in (current, ANY)
         return bool(journal.image_id) and current != journal.image_id
 
     # Beginning and end

@@ -180,6 +180,29 @@ class Pool(Closing):
         :raises InvalidInput: by neither, or by both
         """
 
+    def id_of(self, name: str) -> str | None:
+        """The id of the image that has the name, be it one that cannot be opened.
+
+        None: there is none; debris is none. A driver whose images can all be opened, at little
+        cost, may leave it at this.
+        """
+        try:
+            with self.open(name) as image:
+                return image.id
+        except exceptions.ImageNotFound:
+            return None
+
+    def has_image(self, image_id: str) -> bool:
+        """Whether there is an image of that id, also in the trash, or one that cannot be opened.
+
+        A driver may leave it at this, as :meth:`id_of`.
+        """
+        try:
+            self.open(image_id=image_id).close()
+        except exceptions.ImageNotFound:
+            return False
+        return True
+
     @abc.abstractmethod
     def clear_debris(self, name: str) -> bool:
         """Free a name that is taken by something of which no data is left.

@@ -100,7 +100,7 @@ def clear_debris(claim: claims.Claim) -> bool:
     pool, name = claim.pool, claim.name
     if pool.clear_debris(name):
         return True
-    if name in pool.list_images():
+    if pool.id_of(name) is not None:
         raise exceptions.ClusterError(
             "it is there but cannot be opened, so its parent is missing; nothing was changed",
             spec=pool.spec(name),

@@ -161,7 +161,7 @@ class VolumeStore:
             adopted = held[new_name].adopted or held[name].adopted
             # One that was carried out, though its caller was not told, may be long ago: since
             # then the old name may have been given to another volume.
-            if not adopted or name in self._pool.list_images():
+            if not adopted or self._pool.id_of(name) is not None:
                 with self._pool.open(name) as image:
                     image_id = image.id
                 held[new_name].check_free()

@@ -208,6 +208,14 @@ class FaultyPool(driver.Pool):
             failed.pop_all()
         return FaultyImage(self, image)
 
+    def id_of(self, name: str) -> str | None:
+        with self._plan.call("Pool.id_of"):
+            return self._pool.id_of(name)
+
+    def has_image(self, image_id: str) -> bool:
+        with self._plan.call("Pool.has_image"):
+            return self._pool.has_image(image_id)
+
     def clear_debris(self, name: str) -> bool:
         with self._plan.call("Pool.clear_debris"):
             return self._pool.clear_debris(name)

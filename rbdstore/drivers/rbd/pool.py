@@ -161,6 +161,14 @@ class RbdPool(driver.Pool):
             handle = rbd.Image(ioctx, name=name, read_only=read_only, image_id=image_id)
             return RbdImage(self, self.cluster.client, connection, handle, read_only=read_only)
 
+    def id_of(self, name: str) -> str | None:
+        with self._ioctx(name) as ioctx:
+            return remains.image_of(ioctx, name)
+
+    def has_image(self, image_id: str) -> bool:
+        with self._ioctx(f"<{image_id}>") as ioctx:
+            return remains.has_header(ioctx, image_id)
+
     def is_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:
             return remains.find(ioctx, name) is not None

@@ -45,6 +45,8 @@ removing
 
 _SOURCE_REMOVING: Final = 3
 _NORMAL, _MOVING, _RESTORING = 0, 1, 3
+# Of the name object, in bytes; ids are much shorter.
+_LONGEST_ID: Final = 4096
 # Longer than a creation takes between its steps.
 _CREATION_SECONDS: Final = 0.5
 
@@ -71,6 +73,17 @@ class TrashMark:
         return self.state in (_MOVING, _RESTORING)
 
 
+def image_of(ioctx: rados.Ioctx, name: str) -> str | None:
+    """The id of the image that is opened by that name; None: there is none."""
+    image_id = _id_object(ioctx, name)
+    return image_id if has_header(ioctx, image_id) else None
+
+
+def has_header(ioctx: rados.Ioctx, image_id: str | None) -> bool:
+    """Whether there is an image of that id, with or without a name."""
+    return bool(image_id) and objects.exists(ioctx, f"rbd_header.{image_id}")
+
+
 def find(ioctx: rados.Ioctx, name: str) -> Remains | None:
     """What is left of a name; None: nothing at all, or a whole image."""
     by_object = _id_object(ioctx, name)
@@ -88,14 +101,14 @@ def _kind(
         mark = trash_mark(ioctx, by_directory)
         if mark is not None:
             return "removing" if mark.source == _SOURCE_REMOVING else "trashed"
-    elif _has_header(ioctx, by_object):
-        if by_object == by_directory or _has_header(ioctx, by_directory):
+    elif has_header(ioctx, by_object):
+        if by_object == by_directory or has_header(ioctx, by_directory):
             return None
         other = _looked_up(ioctx, "dir_get_name", by_object)
         if other in (None, name) or _id_object(ioctx, str(other)) != by_object:
             return None
         return "alias"
-    return None if _has_header(ioctx, by_directory) else "hollow"
+    return None if has_header(ioctx, by_directory) else "hollow"
 
 
 def clear(ioctx: rados.Ioctx, name: str) -> bool:
@@ -116,7 +129,7 @@ def clear(ioctx: rados.Ioctx, name: str) -> bool:
         return True
     for image_id in {found.by_object, found.by_directory} - {None, ""}:
         _forget(ioctx, name, str(image_id))
-        if not _has_header(ioctx, image_id):
+        if not has_header(ioctx, image_id):
             objects.remove(ioctx, f"rbd_object_map.{image_id}")
     objects.remove(ioctx, f"rbd_id.{name}")
     return True
@@ -179,15 +192,13 @@ def _forget(ioctx: rados.Ioctx, name: str, image_id: str) -> None:
             raise
 
 
-def _has_header(ioctx: rados.Ioctx, image_id: str | None) -> bool:
-    return bool(image_id) and objects.exists(ioctx, f"rbd_header.{image_id}")
-
-
 def _id_object(ioctx: rados.Ioctx, name: str) -> str | None:
-    content = objects.read(ioctx, f"rbd_id.{name}")
-    if content:
-        return _untext(content)
-    return "" if objects.exists(ioctx, f"rbd_id.{name}") else None
+    """What the name object says: an id, or nothing; None: there is no such object."""
+    try:
+        content = ioctx.read(f"rbd_id.{name}", _LONGEST_ID)
+    except rados.ObjectNotFound:
+        return None
+    return _untext(content) if content else ""
 
 
 def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
