@@ -14,7 +14,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import lease, objects, remains
+from rbdstore.drivers.rbd import lease, objects, remains, renaming
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
@@ -189,10 +189,14 @@ class RbdPool(driver.Pool):
 
     def rename(self, name: str, new_name: str) -> None:
         with self._ioctx(name) as ioctx:
-            # A renaming that was killed half-way leaves the image under both names.
+            if renaming.rename(ioctx, name, new_name):
+                return
+            # A renaming that was killed half-way leaves the image under both names. What another
+            # one has under the new name may be at work this moment.
+            image_id = remains.id_object(ioctx, name)
             for either in (name, new_name):
                 found = remains.find(ioctx, either)
-                if found is not None and found.kind == "alias":
+                if found is not None and found.kind == "alias" and found.by_object == image_id:
                     remains.clear(ioctx, either)
                     if either == name:
                         return

@@ -75,7 +75,7 @@ class TrashMark:
 
 def image_of(ioctx: rados.Ioctx, name: str) -> str | None:
     """The id of the image that is opened by that name; None: there is none."""
-    image_id = _id_object(ioctx, name)
+    image_id = id_object(ioctx, name)
     return image_id if has_header(ioctx, image_id) else None
 
 
@@ -86,7 +86,7 @@ def has_header(ioctx: rados.Ioctx, image_id: str | None) -> bool:
 
 def find(ioctx: rados.Ioctx, name: str) -> Remains | None:
     """What is left of a name; None: nothing at all, or a whole image."""
-    by_object = _id_object(ioctx, name)
+    by_object = id_object(ioctx, name)
     by_directory = _looked_up(ioctx, "dir_get_id", name)
     kind = _kind(ioctx, name, by_object, by_directory)
     return None if kind is None else Remains(kind, by_object, by_directory)
@@ -105,7 +105,7 @@ def _kind(
         if by_object == by_directory or has_header(ioctx, by_directory):
             return None
         other = _looked_up(ioctx, "dir_get_name", by_object)
-        if other in (None, name) or _id_object(ioctx, str(other)) != by_object:
+        if other in (None, name) or id_object(ioctx, str(other)) != by_object:
             return None
         return "alias"
     return None if has_header(ioctx, by_directory) else "hollow"
@@ -138,9 +138,7 @@ def clear(ioctx: rados.Ioctx, name: str) -> bool:
 def is_live(ioctx: rados.Ioctx, name: str, image_id: str) -> bool:
     """Whether an image can be opened by its name, or by another one that the directory has."""
     other = _looked_up(ioctx, "dir_get_name", image_id)
-    return any(
-        _id_object(ioctx, candidate) == image_id for candidate in (name, other) if candidate
-    )
+    return any(id_object(ioctx, candidate) == image_id for candidate in (name, other) if candidate)
 
 
 def trash_mark(ioctx: rados.Ioctx, image_id: str | None) -> TrashMark | None:
@@ -148,7 +146,7 @@ def trash_mark(ioctx: rados.Ioctx, image_id: str | None) -> TrashMark | None:
     if not image_id:
         return None
     try:
-        _, reply = ioctx.execute(TRASH, "rbd", "trash_get", _text(image_id))
+        _, reply = ioctx.execute(TRASH, "rbd", "trash_get", text(image_id))
     except rados.ObjectNotFound:
         return None
     return _mark(reply)
@@ -162,7 +160,7 @@ def finish_trash_move(ioctx: rados.Ioctx, image_id: str) -> None:
     _forget(ioctx, mark.name, image_id)
     if not mark.half_moved:
         return
-    arguments = _text(image_id) + struct.pack("<BB", _NORMAL, mark.state)
+    arguments = text(image_id) + struct.pack("<BB", _NORMAL, mark.state)
     try:
         ioctx.execute(TRASH, "rbd", "trash_state_set", arguments)
     except rados.Error as exc:
@@ -173,7 +171,7 @@ def finish_trash_move(ioctx: rados.Ioctx, image_id: str) -> None:
 
 def half_restored(ioctx: rados.Ioctx, name: str) -> str | None:
     """The id of the image to which a killed restoration has given the name."""
-    image_id = _id_object(ioctx, name)
+    image_id = id_object(ioctx, name)
     mark = trash_mark(ioctx, image_id)
     return image_id if mark is not None and mark.state == _RESTORING else None
 
@@ -185,14 +183,14 @@ def _is_being_removed(ioctx: rados.Ioctx, name: str) -> bool:
 
 def _forget(ioctx: rados.Ioctx, name: str, image_id: str) -> None:
     try:
-        ioctx.execute(DIRECTORY, "rbd", "dir_remove_image", _text(name) + _text(image_id))
+        ioctx.execute(DIRECTORY, "rbd", "dir_remove_image", text(name) + text(image_id))
     except rados.Error as exc:
         # The directory has nothing of it, or has the name for another image.
         if getattr(exc, "errno", None) not in (errno.ESTALE, errno.ENOENT):
             raise
 
 
-def _id_object(ioctx: rados.Ioctx, name: str) -> str | None:
+def id_object(ioctx: rados.Ioctx, name: str) -> str | None:
     """What the name object says: an id, or nothing; None: there is no such object."""
     try:
         content = ioctx.read(f"rbd_id.{name}", _LONGEST_ID)
@@ -203,7 +201,7 @@ def _id_object(ioctx: rados.Ioctx, name: str) -> str | None:
 
 def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
     try:
-        _, reply = ioctx.execute(DIRECTORY, "rbd", method, _text(key))
+        _, reply = ioctx.execute(DIRECTORY, "rbd", method, text(key))
     except rados.ObjectNotFound:
         return None
     return _untext(reply)
@@ -218,7 +216,7 @@ def _mark(data: bytes) -> TrashMark:
     return TrashMark(source, data[end] if data[0] >= 2 else _NORMAL, name)
 
 
-def _text(text: str) -> bytes:
+def text(text: str) -> bytes:
     data = text.encode(errors="surrogateescape")
     return struct.pack("<I", len(data)) + data
 
