@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import json
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self, get_args
 
 from oslo_log import log
@@ -200,14 +200,17 @@ class Claim:
 
     # Leftovers
 
-    def purge(self) -> None:
+    def purge(self, parents: Sequence[Parent]) -> None:
         """Remove the image that has lost the name, and what only it needed, where it may go.
 
+        :param parents: what it needed then
         :raises InUse: a user made a snapshot in that very moment; the image has its name again
         """
         users: list[str] = []
         with self._or_later():
-            users = reclaim.purge(self.pool, self.image_id, self.seconds, self.remember)
+            users = reclaim.purge(
+                self.pool, self.image_id, self.seconds, self.remember, parents=parents
+            )
         if users:
             raise exceptions.InUse(spec=self.pool.spec(self.name), snapshots=users)
 

@@ -203,6 +203,17 @@ class Pool(Closing):
             return False
         return True
 
+    def has_snaps(self, image_id: str) -> bool:
+        """Whether an image has snaps, those in the trash included; False: also of no image.
+
+        A driver may leave it at this, as :meth:`id_of`.
+        """
+        try:
+            with self.open(image_id=image_id) as image:
+                return bool(image.snaps())
+        except exceptions.ImageNotFound:
+            return False
+
     @abc.abstractmethod
     def clear_debris(self, name: str) -> bool:
         """Free a name that is taken by something of which no data is left.

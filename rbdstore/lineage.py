@@ -30,14 +30,16 @@ def parents(image: Image) -> list[Parent]:
     not the snaps that it had.
     """
     found = [image.parent()]
+    snaps = image.snaps()
     try:
-        for snap in image.snaps():
+        for snap in snaps:
             # It may have been removed since it was listed.
             with contextlib.suppress(exceptions.SnapshotNotFound):
                 image.set_snap(snap.id)
                 found.append(image.parent())
     finally:
-        image.set_snap(None)
+        if snaps:
+            image.set_snap(None)
     return list(dict.fromkeys(parent for parent in found if parent is not None))
 
 

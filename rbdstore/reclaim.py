@@ -20,7 +20,7 @@ import tenacity
 from oslo_log import log
 
 from rbdstore import exceptions, gathering, leases, lineage, records, spec
-from rbdstore.driver import Image, Parent, Pool, Snap
+from rbdstore.driver import Image, Parent, Pool, Snap, TrashEntry
 
 LOG = log.getLogger(__name__)
 
@@ -82,6 +82,9 @@ def unused_snap(
                 if freed_by and snap is not None:
                     records.forget_child(image, snap.id, pool, freed_by)
                 deleted = _is_deleted(image)
+                if snap is not None and not deleted and not _carries_clones(snap):
+                    # It is a user's, and not to go. Its other clones may be thousands.
+                    return
                 if snap is not None and _has_children(image, snap):
                     return
                 if snap is not None and _carries_clones(snap):
@@ -141,54 +144,55 @@ def _remove_unused_alone(pool: Pool, image_id: str, snap: Snap, seconds: float) 
                 _remove_snap(image, current)
 
 
-def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list[str]:
+def purge(
+    pool: Pool,
+    image_id: str,
+    seconds: float,
+    remember: Remember,
+    *,
+    parents: Sequence[Parent] | None = None,
+) -> list[str]:
     """Remove a deleted image once nothing needs it; then what it was the last to need.
 
     Deleted is an image in the trash that this library marked, and one whose name says so. Of any
     other nothing is touched. One that a user made a snapshot of in the moment it was deleted gets
     its name back.
 
+    :param parents: what it needed when its name was taken away; None: that is looked at
     :return: the names of such snapshots
     :raises InUse: somebody has it open
     """
-    found: list[Parent] = []
+    found: Sequence[Parent] = ()
     with leases.held(pool, spec.reclaim_lease(image_id), seconds):
         entry = pool.trash_get(image_id)
         if entry is not None and not records.is_deleted(pool, image_id):
             return []
         try:
-            with pool.open(image_id=image_id) as image:
-                if entry is None and not image.name.endswith(spec.DELETED_SUFFIX):
-                    records.unmark_deleted(pool, image_id)
-                    return []
-                found = lineage.parents(image)
-                remember(found)
-                snaps = image.snaps()
-                users = [snap.name for snap in snaps if _is_users(snap)]
-                free = [snap for snap in snaps if not _is_users(snap) and _is_unused(image, snap)]
-            if users:
-                if entry is not None:
-                    try:
-                        pool.trash_restore(image_id, entry.name)
-                    except exceptions.Duplicate as error:
-                        LOG.warning(
-                            "%s stays in the trash, for its snapshots: %s", image_id, error
-                        )
-                    else:
+            if parents is not None and entry is not None and not pool.has_snaps(image_id):
+                found = parents
+            else:
+                with pool.open(image_id=image_id) as image:
+                    if entry is None and not image.name.endswith(spec.DELETED_SUFFIX):
                         records.unmark_deleted(pool, image_id)
-                return users
-            if not _remove_snaps(pool, image_id, free) or len(free) < len(snaps):
-                return []
-            if entry is None:
-                records.mark_deleted(pool, image_id, image.name)
-                pool.trash_move(image.name)
+                        return []
+                    found = lineage.parents(image)
+                    remember(found)
+                    users, free, is_free = _sorted_snaps(image)
+                if users:
+                    _give_back(pool, image_id, entry)
+                    return users
+                if not _remove_snaps(pool, image_id, free) or not is_free:
+                    return []
+                if entry is None:
+                    records.mark_deleted(pool, image_id, image.name)
+                    pool.trash_move(image.name)
         except exceptions.ImageNotFound:
             # Gone, or half removed by somebody who was killed: its parents are in a journal.
             pass
         try:
-            _patient(seconds, lambda: not _has_snaps(pool, image_id))(pool.trash_remove, image_id)
+            _patient(seconds, lambda: not pool.has_snaps(image_id))(pool.trash_remove, image_id)
         except exceptions.InUse:
-            if _has_snaps(pool, image_id):
+            if pool.has_snaps(image_id):
                 # Whoever made one in this moment waits for the lease to take it back, and then
                 # comes here.
                 return []
@@ -201,10 +205,24 @@ def purge(pool: Pool, image_id: str, seconds: float, remember: Remember) -> list
     return []
 
 
-def _has_snaps(pool: Pool, image_id: str) -> bool:
-    with contextlib.suppress(exceptions.NotFound), pool.open(image_id=image_id) as image:
-        return bool(image.snaps())
-    return False
+def _sorted_snaps(image: Image) -> tuple[list[str], list[Snap], bool]:
+    """The names of the users' snaps, the others that may go, and whether these are all."""
+    snaps = image.snaps()
+    users = [snap.name for snap in snaps if _is_users(snap)]
+    free = [snap for snap in snaps if not _is_users(snap) and _is_unused(image, snap)]
+    return users, free, len(free) == len(snaps)
+
+
+def _give_back(pool: Pool, image_id: str, entry: TrashEntry | None) -> None:
+    """Give a deleted image its name again, if it lost it to the trash and the name is free."""
+    if entry is None:
+        return
+    try:
+        pool.trash_restore(image_id, entry.name)
+    except exceptions.Duplicate as error:
+        LOG.warning("%s stays in the trash, for its snapshots: %s", image_id, error)
+    else:
+        records.unmark_deleted(pool, image_id)
 
 
 def _patient(seconds: float, is_worth_it: Callable[[], bool] = lambda: True) -> tenacity.Retrying:
@@ -247,7 +265,7 @@ def _is_deleted(image: Image) -> bool:
     if image.name.endswith(spec.DELETED_SUFFIX):
         return True
     pool = image.pool
-    return records.is_deleted(pool, image.id) and pool.trash_get(image.id) is not None
+    return pool.trash_get(image.id) is not None and records.is_deleted(pool, image.id)
 
 
 def _has_children(image: Image, snap: Snap) -> bool:

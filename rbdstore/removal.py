@@ -70,7 +70,8 @@ def take_name_away(claim: claims.Claim, image: Image, clones: lineage.Clones) ->
     :raises InUse: a snapshot of it was made in this very moment; it has its name again
     """
     pool, name = claim.pool, claim.name
-    claim.note_deletion(image.id, lineage.parents(image))
+    parents = lineage.parents(image)
+    claim.note_deletion(image.id, parents)
     image.close()
     if clones and pool.cluster.clone_format == 1:
         try:
@@ -89,7 +90,7 @@ def take_name_away(claim: claims.Claim, image: Image, clones: lineage.Clones) ->
                 spec=pool.spec(name),
             )
     # Also where there are clones: the last of them may have gone since they were listed.
-    claim.purge()
+    claim.purge(parents)
 
 
 def clear_debris(claim: claims.Claim) -> bool:

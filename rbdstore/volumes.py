@@ -191,9 +191,10 @@ class VolumeStore:
         wait = removal.check_wait(wait)
         with self._claim(name, ["delete"], "remove") as claim:
             try:
-                with self._pool.open(name) as image:
-                    removal.check_no_snaps(image, _is_ours)
-                    removal.check_unwatched(image, wait)
+                if wait:
+                    with self._pool.open(name) as image:
+                        removal.check_no_snaps(image, _is_ours)
+                        removal.check_unwatched(image, wait)
                 # Anew, because whoever had it open may have made snapshots and clones.
                 image = self._pool.open(name)
             except exceptions.ImageNotFound:

@@ -216,6 +216,10 @@ class FaultyPool(driver.Pool):
         with self._plan.call("Pool.has_image"):
             return self._pool.has_image(image_id)
 
+    def has_snaps(self, image_id: str) -> bool:
+        with self._plan.call("Pool.has_snaps"):
+            return self._pool.has_snaps(image_id)
+
     def clear_debris(self, name: str) -> bool:
         with self._plan.call("Pool.clear_debris"):
             return self._pool.clear_debris(name)

@@ -169,6 +169,10 @@ class RbdPool(driver.Pool):
         with self._ioctx(f"<{image_id}>") as ioctx:
             return remains.has_header(ioctx, image_id)
 
+    def has_snaps(self, image_id: str) -> bool:
+        with self._ioctx(f"<{image_id}>") as ioctx:
+            return remains.has_snaps(ioctx, image_id)
+
     def is_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:
             return remains.find(ioctx, name) is not None
