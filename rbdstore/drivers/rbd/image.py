@@ -55,6 +55,7 @@ class RbdImage(driver.Image):
         self._handle = handle
         self._closed = False
         self._snap_id: int | None = None
+        self._had_parent = True
         self._copying: bool | None = None
         # Those that are in flight; librbd keeps them until they have ended.
         self._flights: weakref.WeakSet[flights.Flight[Any]] = weakref.WeakSet()
@@ -63,6 +64,7 @@ class RbdImage(driver.Image):
         try:
             self.name = handle.get_name()
             self.id = handle.id()
+            self._had_parent = self._parent_id(handle) is not None
         except BaseException:
             self.close()
             raise
@@ -104,10 +106,13 @@ class RbdImage(driver.Image):
         if not self._connection.inherited and not sys.is_finalizing():
             for flight in list(self._flights):
                 flight.wait()
-            settling.settle(self.pool.ioctx_of(self._connection))
+            if self._had_parent:
+                settling.settle(self.pool.ioctx_of(self._connection))
 
     def _look_at(self, handle: rbd.Image, snap_id: int | None) -> None:
         self._settle()
+        # At a snap there may be a parent where there is none now.
+        self._had_parent = True
         handle.set_snap_by_id(snap_id)
 
     # Data
