@@ -41,7 +41,8 @@ class Draft(claims.Claim):
         """Make it of zeros, and open it for writing."""
         self.pool.create(self.draft, size, order=order)
         with self.open() as image:
-            self.note(image_id=image.id)
+            # Written down when it is given its name, which is what it is good for.
+            self._journal.image_id = image.id
             yield image
 
     def clone(self, parent: Image, snap: Snap, size: int | None) -> None:
@@ -65,7 +66,8 @@ class Draft(claims.Claim):
             raise exceptions.Vanished(
                 f"it was removed while it was cloned to {self.name}", spec=link.spec
             ) from error
-        with self.open() as image:
+        grows = size is not None and size > snap.size
+        with self.pool.open(self.draft, read_only=not grows) as image:
             made = image.parent()
             if (
                 made is None
@@ -75,9 +77,9 @@ class Draft(claims.Claim):
                 raise exceptions.Vanished(
                     f"it changed while it was cloned to {self.name}", spec=link.spec
                 )
-            self.note(image_id=image.id)
+            self._journal.image_id = image.id
             records.add_child(parent, snap.id, image)
-            if size is not None and size > snap.size:
+            if size is not None and grows:
                 image.resize(size)
             self.size, self.parent = image.size(), made
 
