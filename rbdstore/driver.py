@@ -485,6 +485,14 @@ class Image(Closing):
     def snaps(self) -> list[Snap]:
         """Oldest first, those in the trash included."""
 
+    def still_has(self, snap_id: int) -> bool:
+        """Whether the image has a snap, in the trash or not; looked up anew in the cluster.
+
+        What was read before, while this handle was set to that snap, is its data then.
+        """
+        with self.pool.open(image_id=self.id) as image:
+            return any(snap.id == snap_id for snap in image.snaps())
+
     @abc.abstractmethod
     def create_snap(self, name: str) -> None:
         """:raises Duplicate: the name is taken"""

@@ -432,6 +432,10 @@ class FaultyImage(driver.Image):
         with self._plan.call("Image.snaps"):
             return self._image.snaps()
 
+    def still_has(self, snap_id: int) -> bool:
+        with self._plan.call("Image.still_has"):
+            return self._image.still_has(snap_id)
+
     def create_snap(self, name: str) -> None:
         with self._plan.call("Image.create_snap"):
             self._image.create_snap(name)

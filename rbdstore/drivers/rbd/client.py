@@ -36,9 +36,6 @@ _BEFORE_MIMIC: Final = (
     *("giant", "hammer", "infernalis", "jewel", "kraken", "luminous"),
 )
 
-# Those who are waited for want a processor, not the cluster: after this long they have had it.
-_SETTLE_SECONDS: Final = 2
-
 
 class Connection:
     """A connected librados client, and what was opened with it."""
@@ -91,19 +88,6 @@ class Connection:
                 return
             self._opened.remove(handle)
         handle.close()
-
-    def settle(self, ioctx: rados.Ioctx) -> None:
-        """Return when librados is done with every completion that it has begun to report.
-
-        It reports them one after the other (but on whichever of its threads), so one that is asked
-        for now comes last. ``ioctx`` is any pool's handle.
-        """
-        reported = threading.Event()
-        try:
-            ioctx.aio_stat("rbd_directory", lambda *_: reported.set())
-        except rados.Error:
-            return
-        reported.wait(_SETTLE_SECONDS)
 
     def ioctx(self, pool: str, namespace: str, *, look: bool = False) -> rados.Ioctx | None:
         """The handle of a pool; None: there is no such pool.
