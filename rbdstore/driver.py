@@ -145,7 +145,7 @@ class Pool(Closing):
 
     @abc.abstractmethod
     def stats(self) -> PoolStats:
-        """What the pool holds, at a cost that does not grow with the number of images."""
+        """What the pool holds. No image is to be opened for it."""
 
     @abc.abstractmethod
     def list_images(self) -> list[str]:
