@@ -479,6 +479,13 @@ class Image(Closing):
         :raises PermissionDenied: there are pools that this user may not look into
         """
 
+    def has_children(self, snap_id: int) -> bool:
+        """Whether :meth:`children` finds any. A driver that can tell without listing them does.
+
+        :raises PermissionDenied: none was found where this user may look
+        """
+        return bool(self.children(snap_id))
+
     # Snaps
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ import rbd
 from rbdstore import driver, exceptions
 from rbdstore.completions import Completion, Ended
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import errors, flights, object_map, objects, options, settling
+from rbdstore.drivers.rbd import errors, flights, headers, object_map, objects, options, settling
 from rbdstore.drivers.rbd.progress import reported
 
 if typing.TYPE_CHECKING:
@@ -317,6 +317,14 @@ class RbdImage(driver.Image):
             )
             for child in found
         ]
+
+    def has_children(self, snap_id: int) -> bool:
+        # librbd, listing them, reads the names of all images of their pools.
+        with self._calls(missing=exceptions.SnapshotNotFound):
+            ioctx = self.pool.ioctx_of(self._connection)
+            if headers.children_of_snap(ioctx, self.id, snap_id):
+                return True
+        return super().has_children(snap_id)
 
     def _blind(self) -> str:
         user = f"client.{self._connection.user}"
