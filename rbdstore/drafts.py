@@ -41,8 +41,7 @@ class Draft(claims.Claim):
         """Make it of zeros, and open it for writing."""
         self.pool.create(self.draft, size, order=order)
         with self.open() as image:
-            # Written down when it is given its name, which is what it is good for.
-            self._journal.image_id = image.id
+            self.note(image_id=image.id)
             yield image
 
     def clone(self, parent: Image, snap: Snap, size: int | None) -> None:
@@ -77,7 +76,7 @@ class Draft(claims.Claim):
                 raise exceptions.Vanished(
                     f"it changed while it was cloned to {self.name}", spec=link.spec
                 )
-            self._journal.image_id = image.id
+            self.note(image_id=image.id)
             records.add_child(parent, snap.id, image)
             if size is not None and grows:
                 image.resize(size)

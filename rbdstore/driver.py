@@ -145,7 +145,7 @@ class Pool(Closing):
 
     @abc.abstractmethod
     def stats(self) -> PoolStats:
-        """What the pool holds, at a cost that does not grow with the number of images."""
+        """What the pool holds. No image is to be opened for it."""
 
     @abc.abstractmethod
     def list_images(self) -> list[str]:
@@ -478,6 +478,13 @@ class Image(Closing):
 
         :raises PermissionDenied: there are pools that this user may not look into
         """
+
+    def has_children(self, snap_id: int) -> bool:
+        """Whether :meth:`children` finds any. A driver that can tell without listing them does.
+
+        :raises PermissionDenied: none was found where this user may look
+        """
+        return bool(self.children(snap_id))
 
     # Snaps
 

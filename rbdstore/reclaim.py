@@ -271,7 +271,7 @@ def _is_deleted(image: Image) -> bool:
 def _has_children(image: Image, snap: Snap) -> bool:
     # Somebody else may just have removed it.
     with contextlib.suppress(exceptions.SnapshotNotFound):
-        return bool(image.children(snap.id))
+        return image.has_children(snap.id)
     return False
 
 

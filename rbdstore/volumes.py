@@ -97,7 +97,7 @@ class VolumeStore:
         return [volume for volume in found if volume is not None]
 
     def stats(self) -> PoolStats:
-        """What the pool holds, at a cost that does not grow with the number of volumes."""
+        """What the pool holds. No volume is opened for it."""
         return self._pool.stats()
 
     # One volume

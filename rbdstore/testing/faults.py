@@ -428,6 +428,10 @@ class FaultyImage(driver.Image):
         with self._plan.call("Image.children"):
             return self._image.children(snap_id)
 
+    def has_children(self, snap_id: int) -> bool:
+        with self._plan.call("Image.has_children"):
+            return self._image.has_children(snap_id)
+
     def snaps(self) -> list[driver.Snap]:
         with self._plan.call("Image.snaps"):
             return self._image.snaps()

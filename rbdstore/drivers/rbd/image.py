@@ -10,7 +10,7 @@ from typing import Any, Final
 import rbd
 
 from rbdstore import driver, exceptions
-from rbdstore.drivers.rbd import object_map, objects, options
+from rbdstore.drivers.rbd import headers, object_map, objects, options
 from rbdstore.drivers.rbd.data import Data
 from rbdstore.drivers.rbd.progress import reported
 
@@ -88,6 +88,14 @@ class RbdImage(Data):
             )
             for child in found
         ]
+
+    def has_children(self, snap_id: int) -> bool:
+        # librbd, listing them, reads the names of all images of their pools.
+        with self._calls(missing=exceptions.SnapshotNotFound):
+            ioctx = self.pool.ioctx_of(self._connection)
+            if headers.children_of_snap(ioctx, self.id, snap_id):
+                return True
+        return super().has_children(snap_id)
 
     def _blind(self) -> str:
         user = f"client.{self._connection.user}"

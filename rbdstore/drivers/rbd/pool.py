@@ -14,7 +14,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import lease, objects, remains, renaming
+from rbdstore.drivers.rbd import headers, lease, objects, remains, renaming
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
@@ -171,7 +171,7 @@ class RbdPool(driver.Pool):
 
     def has_snaps(self, image_id: str) -> bool:
         with self._ioctx(f"<{image_id}>") as ioctx:
-            return remains.has_snaps(ioctx, image_id)
+            return headers.has_snaps(ioctx, image_id)
 
     def is_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:

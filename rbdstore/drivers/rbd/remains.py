@@ -84,17 +84,6 @@ def has_header(ioctx: rados.Ioctx, image_id: str | None) -> bool:
     return bool(image_id) and objects.exists(ioctx, f"rbd_header.{image_id}")
 
 
-def has_snaps(ioctx: rados.Ioctx, image_id: str) -> bool:
-    """Whether an image has snaps, of whatever kind; False: also where there is no image."""
-    try:
-        _, reply = ioctx.execute(f"rbd_header.{image_id}", "rbd", "get_snapcontext", b"")
-    except rados.ObjectNotFound:
-        return False
-    # The latest one's id, then how many there are.
-    _, count = struct.unpack_from("<QI", reply)
-    return bool(count)
-
-
 def find(ioctx: rados.Ioctx, name: str) -> Remains | None:
     """What is left of a name; None: nothing at all, or a whole image."""
     by_object = id_object(ioctx, name)
