@@ -10,12 +10,14 @@ import contextlib
 import hashlib
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
 import tempfile
-import time
+
+from measuring import machine
+from measuring.results import grid
+from measuring.rounds import seconds
 
 import rbdstore
 
@@ -23,12 +25,6 @@ KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 SIZE = 256 * MiB
 PIECE = 4 * MiB
 OPERATIONS = 50
-
-
-def seconds(do, *args):
-    begun = time.perf_counter()
-    do(*args)
-    return time.perf_counter() - begun
 
 
 def medians(runs, **sides):
@@ -236,27 +232,13 @@ def each(do, names):
         do(name)
 
 
-def machine(folder):
+def file_system(folder):
     shown = ["findmnt", "--noheadings", "--output", "FSTYPE", "--target", folder]
-    system = subprocess.run(shown, check=True, capture_output=True, text=True)
-    return (
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {platform.system()} "
-        f"{platform.release()}, Python {platform.python_version()}, {system.stdout.strip()}"
-    )
+    return subprocess.run(shown, check=True, capture_output=True, text=True).stdout.split()[0]
 
 
 def table(title, columns, rows):
-    print(f"\n{title}\n")
-    lines = [columns, *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = "  ".join("=" * width for width in widths)
-    print(rule)
-    for number, line in enumerate(lines):
-        cells = zip(line, widths, strict=True)
-        print("  ".join(cell.ljust(width) for cell, width in cells).rstrip())
-        if number == 0:
-            print(rule)
-    print(rule)
+    print(f"\n{title}\n\n{grid(columns, rows)}")
 
 
 def main():
@@ -266,7 +248,8 @@ def main():
     arguments = parser.parse_args()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bench-", dir=arguments.folder))
     try:
-        print(machine(folder))
+        on = {**machine.describe(), "files": file_system(folder), "load": machine.load()}
+        print("; ".join(f"{what} {text}" for what, text in on.items()))
         table(
             "Sequential input and output",
             ("what", "plain", "driver", "times as long"),

@@ -15,7 +15,7 @@ import random
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from oslo_log import log
 
@@ -109,9 +109,17 @@ class Lease:
             self._ended = True
 
 
-def acquire(pool: Pool, name: str, seconds: float, *, wait: float) -> Lease:
+def acquire(
+    pool: Pool,
+    name: str,
+    seconds: float,
+    *,
+    wait: float,
+    meanwhile: Callable[[], object] | None = None,
+) -> Lease:
     """Take the lease on ``name``, waiting ``wait`` seconds for whoever holds it.
 
+    :param meanwhile: called again and again while it waits; what it raises ends that
     :raises InUse: it is still held then
     """
     lease = Lease(pool, name, seconds)
@@ -126,6 +134,8 @@ def acquire(pool: Pool, name: str, seconds: float, *, wait: float) -> Lease:
                     f"{owner} is at work on it; try again when that has ended",
                     spec=pool.spec(name),
                 )
+            if meanwhile is not None:
+                meanwhile()
             time.sleep(min(left, pause * random.uniform(0.5, 1.5)))  # nosec B311: only a jitter
             pause = min(pause * 1.5, 0.5)
     except BaseException:
@@ -135,13 +145,16 @@ def acquire(pool: Pool, name: str, seconds: float, *, wait: float) -> Lease:
 
 
 @contextlib.contextmanager
-def held(pool: Pool, name: str, seconds: float) -> Iterator[None]:
+def held(
+    pool: Pool, name: str, seconds: float, *, meanwhile: Callable[[], object] | None = None
+) -> Iterator[None]:
     """Hold the lease on ``name``, waiting for a holder to end, or for a dead one's time to end.
 
     However long that is: a holder that is alive gets done, and to give up would leave behind what
-    this process was about to clear.
+    this process was about to clear. Only ``meanwhile``, called while it waits, can end that, by
+    raising.
     """
-    lease = acquire(pool, name, seconds, wait=math.inf)
+    lease = acquire(pool, name, seconds, wait=math.inf, meanwhile=meanwhile)
     with Undo() as undo:
         undo.add(lease.release)
         yield

@@ -162,6 +162,28 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         "background, until the snapshots that carried them are gone. Clients of the kernel can "
         "map a volume of 510 at the most.",
     ),
+    cfg.BoolOpt(
+        "enable_deferred_deletion",
+        default=False,
+        help="Deleting a volume moves it to the trash, which takes milliseconds however large it "
+        "is. Its data is removed in the background, by whichever process has a backend of this "
+        "pool open that defers deletion, or by `rbdstore trash purge`.",
+    ),
+    cfg.IntOpt(
+        "deferred_deletion_delay",
+        default=0,
+        min=0,
+        max=sections.MOST_SECONDS,
+        help="How many seconds a deleted volume stays in the trash at the least. Until then "
+        "`rbd trash restore` brings it back.",
+    ),
+    cfg.IntOpt(
+        "deferred_deletion_purge_interval",
+        default=60,
+        min=1,
+        max=sections.MOST_SECONDS,
+        help="How often, in seconds, the trash is looked through for what may be removed.",
+    ),
     cfg.IntOpt(
         "rbd_lease_seconds",
         default=30,
@@ -234,6 +256,9 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         concurrent_flatten_operations=values["rbd_concurrent_flatten_operations"],
         clone_gather_time=values["rbd_clone_gather_time"],
         max_snapshots_on_image=values["rbd_max_snapshots_on_image"],
+        enable_deferred_deletion=values["enable_deferred_deletion"],
+        deferred_deletion_delay=values["deferred_deletion_delay"],
+        deferred_deletion_purge_interval=values["deferred_deletion_purge_interval"],
         lease_seconds=values["rbd_lease_seconds"],
         transfer_window=values["rbd_transfer_window"] * units.Mi,
         transfer_threads=values["rbd_transfer_threads"],

@@ -61,18 +61,24 @@ def check_no_snaps(image: Image, is_ours: Callable[[str], bool]) -> None:
         raise exceptions.InUse(spec=image.spec, snapshots=users)
 
 
-def take_name_away(claim: claims.Claim, image: Image, clones: lineage.Clones) -> None:
+def take_name_away(
+    claim: claims.Claim, image: Image, clones: lineage.Clones, *, delay: int | None = None
+) -> None:
     """Delete ``image``, on whose name ``claim`` is: at once, or when its clones have gone.
 
-    It goes to the trash, marked as ours. Under clone format 1 one with clones gets the name that
+    It goes to the trash, marked as ours, and stays there for :mod:`rbdstore.purging` where there
+    is a ``delay``, of 0 seconds or more. Under clone format 1 one with clones gets the name that
     Cinder gives such a volume instead, so that a stock Cinder understands it.
 
     :raises InUse: a snapshot of it was made in this very moment; it has its name again
     """
     pool, name = claim.pool, claim.name
-    claim.note_deletion(image.id, lineage.parents(image))
+    parents = lineage.parents(image)
+    claim.note_deletion(image.id, parents)
     image.close()
+    later = delay is not None
     if clones and pool.cluster.clone_format == 1:
+        later = False
         try:
             pool.rename(name, spec.deleted_name(name))
         except exceptions.Duplicate:
@@ -80,7 +86,7 @@ def take_name_away(claim: claims.Claim, image: Image, clones: lineage.Clones) ->
             pool.rename(name, spec.deleted_name(name, claim.image_id))
     else:
         records.mark_deleted(pool, image.id, name)
-        pool.trash_move(name)
+        pool.trash_move(name, delay=delay or 0)
         if pool.trash_get(image.id) is None:
             raise exceptions.ClusterError(
                 "another client gave the name to another image at the same moment, and that one "
@@ -89,7 +95,7 @@ def take_name_away(claim: claims.Claim, image: Image, clones: lineage.Clones) ->
                 spec=pool.spec(name),
             )
     # Also where there are clones: the last of them may have gone since they were listed.
-    claim.purge()
+    claim.purge(parents, later=later)
 
 
 def clear_debris(claim: claims.Claim) -> bool:
@@ -100,7 +106,7 @@ def clear_debris(claim: claims.Claim) -> bool:
     pool, name = claim.pool, claim.name
     if pool.clear_debris(name):
         return True
-    if name in pool.list_images():
+    if pool.id_of(name) is not None:
         raise exceptions.ClusterError(
             "it is there but cannot be opened, so its parent is missing; nothing was changed",
             spec=pool.spec(name),

@@ -28,6 +28,9 @@ class Settings:
     :ivar conversion_address_space: how much memory qemu-img may map
     :ivar conversion_cpu_seconds: how much processor time it may take
     :ivar conversion_seconds: how long it may take
+    :ivar deferred_deletion_delay: how long a deleted volume stays in the trash at the least, where
+        deletion is deferred
+    :ivar deferred_deletion_purge_interval: how often the trash is looked through then
     :ivar lease_seconds: how long a name stays locked after its holder has died
     """
 
@@ -41,6 +44,9 @@ class Settings:
     concurrent_flatten_operations: int = 3
     clone_gather_time: float = 0.02
     max_snapshots_on_image: int = 450
+    enable_deferred_deletion: bool = False
+    deferred_deletion_delay: int = 0
+    deferred_deletion_purge_interval: float = 60.0
     lease_seconds: float = 30.0
     transfer_window: int = TRANSFER_WINDOW
     transfer_threads: int = TRANSFER_THREADS

@@ -26,10 +26,15 @@ class PoolStats:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class TrashEntry:
-    """An image in the trash, with the name it had."""
+    """An image in the trash, with the name it had.
+
+    It may not be removed before ``kept_until``, in seconds since 1970. Two entries are equal that
+    are of one image.
+    """
 
     image_id: str
     name: str
+    kept_until: float = dataclasses.field(default=0.0, compare=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -276,6 +276,10 @@ def thinning_lease(image_id: str) -> str:
     return f"thin/{image_id}"
 
 
+PURGE_LEASE: Final = "trash/purge"
+"""The name of the lease that whoever removes what is in the trash for good holds."""
+
+
 def record_object(image_id: str) -> str:
     """The object that says what was cloned from an image, and whether it is deleted."""
     return RECORD_PREFIX + image_id

@@ -6,11 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from rbdstore import exceptions, forest, images, looking, spec, threads, volumes
+from rbdstore import deferral, exceptions, forest, images, looking, purging, spec, threads, volumes
 from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
 from rbdstore.forest import Forest
 from rbdstore.looking import Tree
+from rbdstore.purging import Purged
 from rbdstore.settings import Settings
 
 T = TypeVar("T")
@@ -29,6 +30,7 @@ class Store(Closing):
         self._lock = threads.threading.RLock()
         self._closed = False
         self._pool: Pool | None = None
+        self._purger: deferral.Purger | None = None
         self._images: images.ImageStore | None = None
         self._volumes: volumes.VolumeStore | None = None
 
@@ -50,7 +52,9 @@ class Store(Closing):
         """Disks that are written, snapshot, cloned and extended: Cinder's work."""
         with self._lock:
             if self._volumes is None or self._closed:
-                self._volumes = self._service(volumes.VolumeStore)
+                self._volumes = volumes.VolumeStore(
+                    self._open_pool(), self._settings, self._purger
+                )
             return self._volumes
 
     def tree(self, name: str, *, every_object: bool = False) -> Tree:
@@ -79,6 +83,19 @@ class Store(Closing):
             every_object=every_object,
         )
 
+    def purge_deleted(self) -> Purged:
+        """Remove for good what was deleted and is in the trash of the pool, where it may go now.
+
+        Nothing else ever is: not what this library did not put there, nor what clones need, nor
+        what is kept there for longer (``deferred_deletion_delay``). With
+        ``enable_deferred_deletion`` a thread does this every
+        ``deferred_deletion_purge_interval`` seconds.
+
+        :return: what was purged, and what is kept and why
+        :raises InUse: another process is at it
+        """
+        return purging.Purging(self._open_pool(), self._settings).run()
+
     def _service(self, kind: Callable[[Pool, Settings], T]) -> T:
         return kind(self._open_pool(), self._settings)
 
@@ -88,6 +105,8 @@ class Store(Closing):
                 raise exceptions.RbdStoreError("this store is closed")
             if self._pool is None:
                 self._pool = self._cluster.open_pool(self._settings.pool, self._settings.namespace)
+                self._purger = deferral.Purger(self._pool, self._settings)
+                self._purger.start()
             return self._pool
 
     def close(self) -> None:
@@ -99,6 +118,8 @@ class Store(Closing):
             pool, self._pool = self._pool, None
         try:
             # Without the lock, for what goes on in the background may take a moment to end.
+            if self._purger is not None:
+                self._purger.close()
             if self._volumes is not None:
                 self._volumes.close()
             if pool is not None:

@@ -268,7 +268,7 @@ class TestConnect:
         fails(
             lambda: rbdstore.connect("recording", color="pink"),
             "color: there is no such option",
-            "colour, image_conversion_",
+            "there are colour, ",
         )
 
     def test_a_wrong_value(self):

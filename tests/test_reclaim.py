@@ -458,12 +458,12 @@ def test_one_that_is_cloned_in_that_moment_is_left_to_the_cloner(cluster, pool, 
     tried = []
     remove = MemoryPool.trash_remove
 
-    def trash_remove(pool, image_id):
+    def trash_remove(pool, image_id, **options):
         if not tried:
             with pool.open(image_id=image_id, read_only=False) as image:
                 image.create_snap(SNAP)
         tried.append(image_id)
-        remove(pool, image_id)
+        remove(pool, image_id, **options)
 
     monkeypatch.setattr(MemoryPool, "trash_remove", trash_remove)
     assert purge(pool, image_id) == []

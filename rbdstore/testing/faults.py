@@ -159,9 +159,9 @@ class FaultyCluster(driver.Cluster):
         with self.plan.call("Cluster.flatten_in_background"):
             return self._cluster.flatten_in_background(spec)
 
-    def task_is_running(self, task_id: str) -> bool:
-        with self.plan.call("Cluster.task_is_running"):
-            return self._cluster.task_is_running(task_id)
+    def task_progress(self, task_id: str) -> float | None:
+        with self.plan.call("Cluster.task_progress"):
+            return self._cluster.task_progress(task_id)
 
     def cancel_task(self, task_id: str) -> None:
         with self.plan.call("Cluster.cancel_task"):
@@ -207,6 +207,18 @@ class FaultyPool(driver.Pool):
                 failed.callback(image.close)
             failed.pop_all()
         return FaultyImage(self, image)
+
+    def id_of(self, name: str) -> str | None:
+        with self._plan.call("Pool.id_of"):
+            return self._pool.id_of(name)
+
+    def has_image(self, image_id: str) -> bool:
+        with self._plan.call("Pool.has_image"):
+            return self._pool.has_image(image_id)
+
+    def has_snaps(self, image_id: str) -> bool:
+        with self._plan.call("Pool.has_snaps"):
+            return self._pool.has_snaps(image_id)
 
     def clear_debris(self, name: str) -> bool:
         with self._plan.call("Pool.clear_debris"):
@@ -420,9 +432,17 @@ class FaultyImage(driver.Image):
         with self._plan.call("Image.children"):
             return self._image.children(snap_id)
 
+    def has_children(self, snap_id: int) -> bool:
+        with self._plan.call("Image.has_children"):
+            return self._image.has_children(snap_id)
+
     def snaps(self) -> list[driver.Snap]:
         with self._plan.call("Image.snaps"):
             return self._image.snaps()
+
+    def still_has(self, snap_id: int) -> bool:
+        with self._plan.call("Image.still_has"):
+            return self._image.still_has(snap_id)
 
     def create_snap(self, name: str) -> None:
         with self._plan.call("Image.create_snap"):

@@ -7,6 +7,7 @@ The numbers are those of the list of defects that this library set out to mend.
 import hashlib
 import io
 import json
+import logging
 import subprocess
 import sys
 import threading
@@ -19,11 +20,15 @@ import stores
 
 import rbdstore
 from rbdstore import exceptions
+from rbdstore.drivers.rbd.image import RbdImage
 
 MiB = samples.MiB
 DATA = samples.pattern("defects", MiB)
 
 FORMATS = pytest.mark.parametrize("clone_format", [1, 2], ids=["format 1", "format 2"])
+
+# Purged when it is asked for.
+DEFERRED = {"enable_deferred_deletion": True, "deferred_deletion_purge_interval": 3600}
 
 # Runs the verbs, and reports every way of starting a process or of making a file.
 AUDITED = """
@@ -80,6 +85,17 @@ def images(sandbox):
     return stores.image_store(sandbox)
 
 
+def until(is_so):
+    deadline = time.monotonic() + 120
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def warnings(caplog):
+    return [one.getMessage() for one in caplog.records if one.levelno >= logging.WARNING]
+
+
 def make(volumes, raw, name):
     volumes.create(name, MiB)
     raw.write("volumes", name, DATA)
@@ -126,9 +142,18 @@ def test_defect_03_a_deferred_deletion_removes_at_once(sandbox, raw):
         assert opened.read(0, MiB) == DATA
     volumes.delete("volume-1")
     assert raw.trash("images") == {}
+    volumes = stores.volume_store(sandbox, **DEFERRED)
+    make(volumes, raw, "volume-1")
+    volumes.delete("volume-1")
+    ((image_id, _name),) = raw.trash("volumes").items()
+    with raw.open("volumes", image_id=image_id, read_only=True) as opened:
+        assert opened.read(0, MiB) == DATA
+    assert volumes.purge_deleted().purged == ("volume-1",)
 
 
-def test_defect_04_purging_empties_the_trash_of_everybody(volumes, raw):
+@pytest.mark.parametrize("deferred", [False, True], ids=["at once", "deferred"])
+def test_defect_04_purging_empties_the_trash_of_everybody(sandbox, raw, deferred):
+    volumes = stores.volume_store(sandbox, **(DEFERRED if deferred else {}))
     make(volumes, raw, "operators")
     with raw.ioctx("volumes") as ioctx:
         rbd.RBD().trash_move(ioctx, "operators", 0)
@@ -137,11 +162,13 @@ def test_defect_04_purging_empties_the_trash_of_everybody(volumes, raw):
     volumes.create_cloned_volume("clone", "source")
     volumes.delete("source")
     volumes.delete("clone")
+    assert [one.why for one in volumes.purge_deleted().kept] == ["foreign"]
     assert raw.trash("volumes") == trash
     with raw.ioctx("volumes") as ioctx:
         rbd.RBD().trash_restore(ioctx, next(iter(trash)), "operators")
     assert raw.read("volumes", "operators") == DATA
     volumes.delete("operators")
+    volumes.purge_deleted()
 
 
 def test_defect_05_an_entry_whose_time_is_not_over_is_an_error_each_time(volumes, raw):
@@ -157,6 +184,37 @@ def test_defect_05_an_entry_whose_time_is_not_over_is_an_error_each_time(volumes
         rbd.RBD().trash_restore(ioctx, next(iter(trash)), "source")
     assert raw.read("volumes", "source") == DATA
     raw.remove("volumes", "source")
+
+
+def test_defect_05_the_purge_tells_of_an_error_each_time(sandbox, raw, caplog):
+    volumes = stores.volume_store(sandbox, **DEFERRED, deferred_deletion_delay=2)
+    make(volumes, raw, "volume-1")
+    with caplog.at_level(logging.WARNING):
+        volumes.delete("volume-1")
+        until(lambda: volumes.purge_deleted().purged == ("volume-1",))
+    assert warnings(caplog) == []
+
+
+def test_defect_06_the_purge_ends_for_good_at_the_first_outage(sandbox, raw, caplog):
+    options = {**DEFERRED, "deferred_deletion_purge_interval": 1, "rbd_operation_timeout": 1}
+    with rbdstore.connect(
+        "rbd", rbd_ceph_conf=sandbox.conf_path, rbd_user="cinder", rbd_pool="volumes", **options
+    ) as store:
+        for name in ("volume-1", "volume-2"):
+            store.volumes.create(name, MiB)
+        store.volumes.delete("volume-1")
+        until(lambda: raw.trash("volumes") == {})
+        with caplog.at_level(logging.INFO, "rbdstore.deferral"):
+            sandbox.pause_daemon("osd.0")
+            try:
+                until(lambda: "stay in the trash until this works again" in caplog.text)
+            finally:
+                sandbox.resume_daemon("osd.0")
+                sandbox.wait_ready()
+            until(lambda: "works again" in caplog.messages[-1])
+        assert len(warnings(caplog)) == 1
+        store.volumes.delete("volume-2")
+        until(lambda: raw.trash("volumes") == {})
 
 
 @FORMATS
@@ -184,24 +242,29 @@ def test_defect_07_a_deletion_flattens_the_volumes_of_others(sandbox, raw, clone
 
 
 @pytest.mark.parametrize("target", ["source", "destination"])
-def test_defect_08_a_failed_flatten_at_the_limit_leaks_clone_and_snapshot(sandbox, raw, target):
+def test_defect_08_a_failed_flatten_at_the_limit_leaks_clone_and_snapshot(
+    sandbox, raw, target, monkeypatch
+):
     options = {"rbd_max_clone_depth": 1, "rbd_flatten_target": target}
-    with stores.volume_store_as(
-        sandbox, stores.TASKLESS, rbd_flatten_mode="task", **options
-    ) as volumes:
+    volumes = stores.volume_store(sandbox, **options)
+
+    def fail(self, **_options):
+        raise exceptions.ClusterError("injected", spec=self.spec)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RbdImage, "flatten", fail)
         make(volumes, raw, "v0")
         volumes.create_cloned_volume("v1", "v0")
-        with pytest.raises(exceptions.PermissionDenied):
+        with pytest.raises(exceptions.ClusterError, match="injected"):
             volumes.create_cloned_volumes(["v2", "v3"], "v1")
-        with pytest.raises(exceptions.PermissionDenied):
+        with pytest.raises(exceptions.ClusterError, match="injected"):
             volumes.flatten("v1")
     assert raw.images("volumes") == ["v0", "v1"]
     assert raw.snaps("volumes", "v1") == []
     assert not [key for key in raw.objects("volumes") if ".lease." in key]
     with raw.open("volumes", "v1", read_only=True) as opened:
         assert list(opened.watchers_list()) == []
-    # Nothing of it stands in the way of one who may.
-    volumes = stores.volume_store(sandbox, **options)
+    # Nothing of it stands in the way.
     assert volumes.get("v1").depth == 1
     volumes.create_cloned_volumes(["v2", "v3"], "v1")
     for name in ("v0", "v1", "v2", "v3"):

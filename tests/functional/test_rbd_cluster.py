@@ -136,7 +136,7 @@ class TestCluster:
             task = cluster.flatten_in_background(mine.spec("c"))
             assert cluster.flatten_in_background(mine.spec("c")) == task
             deadline = time.monotonic() + 60
-            while cluster.task_is_running(task) and time.monotonic() < deadline:
+            while cluster.task_progress(task) is not None and time.monotonic() < deadline:
                 time.sleep(0.1)
             with mine.open("c") as clone:
                 assert clone.parent() is None

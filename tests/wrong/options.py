@@ -139,6 +139,9 @@ OPTIONS = [
     *_options("rbd_flatten_volume_from_snapshot", "", text="perhaps", a_number=7, a_list=[]),
     *_options("rbd_flatten_target", "", **_CHOICES),
     *_options("rbd_flatten_mode", "", **_CHOICES),
+    *_options("enable_deferred_deletion", "", text="perhaps", a_number=7, a_list=[]),
+    *_options("deferred_deletion_delay", "", **_SECONDS),
+    *_options("deferred_deletion_purge_interval", "", zero=0, **_SECONDS),
 ]
 """Of every driver: what :func:`rbdstore.connect` is given beside ``rbd_pool``."""
 

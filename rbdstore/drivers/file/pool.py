@@ -169,6 +169,19 @@ class FilePool(Bookkeeping):
             return FileImage(self, f"<{image_id}>", image_number(image_id), read_only=read_only)
         raise exceptions.InvalidInput("an image is opened by its name or by its id")
 
+    def id_of(self, name: str) -> str | None:
+        with contextlib.suppress(exceptions.ImageNotFound), self.reading(name) as tx:
+            return image_id(self._live(tx, name)["number"])
+        return None
+
+    def has_image(self, image_id: str) -> bool:
+        with self.reading() as tx:
+            found = tx.execute(
+                "SELECT 1 FROM images WHERE pool = ? AND number = ?",
+                (self.number, image_number(image_id)),
+            )
+            return found.fetchone() is not None
+
     def clear_debris(self, name: str) -> bool:
         """Nothing of what is interrupted here takes a name; folders without one are swept."""
         with errors.translated(self.spec(name)):
@@ -241,16 +254,15 @@ class FilePool(Bookkeeping):
     def trash_list(self) -> list[driver.TrashEntry]:
         with self.reading() as tx:
             rows = tx.execute(
-                "SELECT number, name FROM images WHERE pool = ? AND kept_until IS NOT NULL "
-                "ORDER BY number",
+                "SELECT * FROM images WHERE pool = ? AND kept_until IS NOT NULL ORDER BY number",
                 (self.number,),
             )
-            return [driver.TrashEntry(image_id(row["number"]), row["name"]) for row in rows]
+            return [_trash_entry(row) for row in rows]
 
     def trash_get(self, image_id: str) -> driver.TrashEntry | None:
         try:
             with self.reading() as tx:
-                return driver.TrashEntry(image_id, self._trashed(tx, image_id)["name"])
+                return _trash_entry(self._trashed(tx, image_id))
         except exceptions.ImageNotFound:
             return None
 
@@ -284,3 +296,7 @@ class FilePool(Bookkeeping):
                 "no such image in the trash", spec=self.spec(f"<{image_id}>")
             )
         return row
+
+
+def _trash_entry(image: sqlite3.Row) -> driver.TrashEntry:
+    return driver.TrashEntry(image_id(image["number"]), image["name"], image["kept_until"])

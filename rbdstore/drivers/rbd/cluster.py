@@ -94,12 +94,15 @@ class RbdCluster(driver.Cluster):
         task = self._command("rbd task add flatten", spec=spec, image_spec=str(spec))
         return str(task["id"])
 
-    def task_is_running(self, task_id: str) -> bool:
+    def task_progress(self, task_id: str) -> float | None:
         try:
-            self._command("rbd task list", task_id=task_id)
+            task = self._command("rbd task list", task_id=task_id)
         except exceptions.NotFound:
-            return False
-        return True
+            return None
+        if failure := task.get("retry_message"):
+            raise exceptions.ClusterError(f"the task {task_id} failed: {failure}")
+        # A task that others are before has none.
+        return float(task.get("progress", 0))
 
     def cancel_task(self, task_id: str) -> None:
         with contextlib.suppress(exceptions.NotFound):

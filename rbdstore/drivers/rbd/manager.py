@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
-from typing import Any
+from typing import Any, Final
 
 import rados
 
@@ -23,23 +23,27 @@ from rbdstore.drivers.rbd.options import ClientSettings
 from rbdstore.spec import ImageSpec
 from rbdstore.threads import threading
 
+# It answers in milliseconds, and another one takes over from it in half a minute.
+_LONGEST: Final = 60
+
 
 def command(
     settings: ClientSettings, prefix: str, *, spec: ImageSpec | None = None, **arguments: str
 ) -> Any:
-    """Send a command and return its answer, decoded.
+    """Send a command and return its answer, decoded; None where it is empty.
 
     :raises NotFound: there is no such thing as the arguments name
     """
     user = settings.user
     question = json.dumps({"prefix": prefix, "format": "json", **arguments})
     thread = _Asking(settings, question)
+    limit = min(settings.operation_timeout or _LONGEST, _LONGEST)
     thread.start()
-    thread.join(settings.operation_timeout or None)
+    thread.join(limit)
     if thread.is_alive():
         raise exceptions.Timeout(
-            f"{prefix}: the cluster's manager did not answer within {settings.operation_timeout} "
-            "s; see `ceph mgr stat`",
+            f"{prefix}: the cluster's manager did not answer within {limit} s; see "
+            "`ceph mgr stat`",
             spec=spec,
             errno=errno.ETIMEDOUT,
         )
@@ -49,7 +53,8 @@ def command(
     if result:
         missing = exceptions.NotFound if spec is None else exceptions.ImageNotFound
         raise errors.from_errno(result, f"{prefix}: {message}", spec, missing=missing, user=user)
-    return json.loads(output)
+    # A cancellation is answered by nothing at all.
+    return json.loads(output) if output else None
 
 
 class _Asking(threading.Thread):  # type: ignore[misc]  # the unpatched one

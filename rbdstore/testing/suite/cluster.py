@@ -90,7 +90,7 @@ class ClusterSuite(Suite):
         if type(cluster).flatten_in_background is Cluster.flatten_in_background:
             for ask in (
                 lambda: cluster.flatten_in_background(pool.spec("child")),
-                lambda: cluster.task_is_running("1"),
+                lambda: cluster.task_progress("1"),
                 lambda: cluster.cancel_task("1"),
             ):
                 with refused(exceptions.NotSupported):
@@ -98,14 +98,22 @@ class ClusterSuite(Suite):
             return
         task = cluster.flatten_in_background(pool.spec("child"))
         deadline = time.monotonic() + 120
-        while cluster.task_is_running(task):
+        while (done := cluster.task_progress(task)) is not None:
+            assert 0 <= done <= 1
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        pool.clone(pool, "parent", "s", "other")
+        other = cluster.flatten_in_background(pool.spec("other"))
+        cluster.cancel_task(other)
+        while cluster.task_progress(other) is not None:
             assert time.monotonic() < deadline
             time.sleep(0.05)
         with pool.open("child", read_only=False) as image:
             image.flatten()
             assert image.parent() is None
         assert read(pool, "child") == filled(DATA)
+        # One that has ended.
         cluster.cancel_task(task)
-        assert not cluster.task_is_running("no-such-task")
+        assert cluster.task_progress("no-such-task") is None
         with refused(exceptions.ImageNotFound, pool.spec("nope")):
             cluster.flatten_in_background(pool.spec("nope"))

@@ -139,10 +139,15 @@ class TrashSuite(Suite):
 
     def test_it_is_kept_for_a_time(self, pool: Pool) -> None:
         image_id = make(pool, "a", DATA)
+        earliest = time.time() + 3600
         pool.trash_move("a", delay=3600)
         with refused(exceptions.InUse) as caught:
             pool.trash_remove(image_id)
         assert caught.value.spec is not None
+        for entry in (pool.trash_get(image_id), *pool.trash_list()):
+            assert entry is not None
+            # A list may leave out the fraction of a second.
+            assert earliest - 1 <= entry.kept_until <= time.time() + 3600
         pool.trash_restore(image_id, "a")
         assert read(pool, "a") == filled(DATA)
 

@@ -106,6 +106,10 @@ class MemoryPool(driver.Pool):
                 raise exceptions.ImageNotFound("no such image", spec=self.spec(f"<{image_id}>"))
             return MemoryImage(self, pool.images[image_id], read_only=read_only)
 
+    def id_of(self, name: str) -> str | None:
+        with self._locked() as pool:
+            return pool.names.get(name)
+
     def clear_debris(self, name: str) -> bool:
         return False
 
@@ -155,17 +159,17 @@ class MemoryPool(driver.Pool):
             image = self.live(name)
             if image.locked_by is not None:
                 raise exceptions.InUse(spec=self.spec(name), watchers=[image.locked_by])
-            pool.trash[pool.names.pop(name)] = time.monotonic() + delay
+            pool.trash[pool.names.pop(name)] = time.time() + delay
 
     def trash_list(self) -> list[driver.TrashEntry]:
         with self._locked() as pool:
-            return [driver.TrashEntry(each, pool.images[each].name) for each in pool.trash]
+            return [self._trash_entry(image_id) for image_id in pool.trash]
 
     def trash_get(self, image_id: str) -> driver.TrashEntry | None:
         with self._locked() as pool:
             if image_id not in pool.trash:
                 return None
-            return driver.TrashEntry(image_id, pool.images[image_id].name)
+            return self._trash_entry(image_id)
 
     def trash_restore(self, image_id: str, name: str) -> None:
         with self._locked() as pool:
@@ -179,7 +183,7 @@ class MemoryPool(driver.Pool):
         with self._locked() as pool:
             image = self._trashed(image_id)
             self._check_unused(image)
-            if time.monotonic() < pool.trash[image_id]:
+            if time.time() < pool.trash[image_id]:
                 raise exceptions.InUse(
                     "its time in the trash is not over", spec=self.spec(image.name)
                 )
@@ -187,6 +191,10 @@ class MemoryPool(driver.Pool):
             image.head.clear()
         if progress is not None:
             progress(1, 1)
+
+    def _trash_entry(self, image_id: str) -> driver.TrashEntry:
+        name = self._found.images[image_id].name
+        return driver.TrashEntry(image_id, name, self._found.trash[image_id])
 
     def _trashed(self, image_id: str) -> state.ImageState:
         if image_id not in self._found.trash:

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Purging: what was deleted goes for good, whatever happens meanwhile, and nothing else ever."""
+
+import contextlib
+import time
+
+import memory
+import pytest
+import scenes
+from scenes import SECONDS
+
+from rbdstore import exceptions, leases, records, spec
+from rbdstore.purging import Purged, Purging
+from rbdstore.settings import Settings
+from rbdstore.testing import faults
+from rbdstore.volumes import VolumeStore
+
+MiB = 1 << 20
+NOTHING = Purged((), ())
+
+
+@pytest.fixture
+def cluster():
+    return memory.memory_cluster(pools=["volumes"])
+
+
+@pytest.fixture
+def pool(cluster):
+    return cluster.open_pool("volumes")
+
+
+def volumes(cluster, delay=0):
+    """Volumes whose deletion is deferred, and no thread that purges them."""
+    settings = Settings(
+        pool="volumes",
+        lease_seconds=SECONDS,
+        enable_deferred_deletion=True,
+        deferred_deletion_delay=delay,
+    )
+    return VolumeStore(cluster.open_pool("volumes"), settings)
+
+
+def purge(pool, **more):
+    return Purging(pool, Settings(lease_seconds=SECONDS)).run(**more)
+
+
+def kept(found):
+    return {one.name: one.why for one in found.kept}
+
+
+def test_a_deleted_volume_waits_in_the_trash_and_its_name_is_free(cluster, pool):
+    found = volumes(cluster)
+    found.create("volume", MiB)
+    found.delete("volume")
+    assert (pool.list_images(), scenes.trash(pool)) == ([], ["volume"])
+    found.create("volume", 2 * MiB)
+    assert found.purge_deleted() == Purged(("volume",), ())
+    assert found.get("volume").size == 2 * MiB
+    found.delete("volume")
+    found.delete("volume")
+    assert found.purge_deleted() == Purged(("volume",), ())
+    assert found.purge_deleted() == NOTHING
+    assert scenes.contents(cluster) == {}
+
+
+def test_what_is_to_be_kept_for_longer_is_kept(cluster, pool):
+    found = volumes(cluster, delay=3600)
+    found.create("volume", MiB)
+    found.delete("volume")
+    began = time.monotonic()
+    left = purge(pool)
+    # Nobody is waited for.
+    assert time.monotonic() - began < SECONDS
+    assert (left.purged, kept(left)) == ((), {"volume": "too early"})
+    assert "until" in left.kept[0].reason
+    # A volume of the same name is none of its business.
+    found.create("volume", MiB)
+    assert [one.name for one in found.list()] == ["volume"]
+
+
+def test_its_time_ends(cluster, pool):
+    found = volumes(cluster, delay=1)
+    found.create("volume", MiB)
+    found.delete("volume")
+    purging = Purging(pool, Settings(lease_seconds=SECONDS))
+    deadline = time.monotonic() + 60
+    while (now := purging.run()).kept:
+        assert kept(now) == {"volume": "too early"}
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert now.purged == ("volume",)
+    assert scenes.contents(cluster) == {}
+
+
+def test_what_others_put_there_stays(cluster, pool):
+    found = volumes(cluster)
+    for name in ("operators", "volume"):
+        found.create(name, MiB)
+    pool.trash_move("operators")
+    found.delete("volume")
+    for _ in range(2):
+        now = found.purge_deleted()
+        assert kept(now) == {"operators": "foreign"}
+    (entry,) = pool.trash_list()
+    pool.trash_restore(entry.image_id, "operators")
+
+
+def test_what_was_brought_back_is_not_deleted_any_more(cluster, pool):
+    found = volumes(cluster, delay=3600)
+    found.create("volume", MiB)
+    found.delete("volume")
+    purging = Purging(pool, Settings(lease_seconds=SECONDS))
+    assert kept(purging.run()) == {"volume": "too early"}
+    (entry,) = pool.trash_list()
+    pool.trash_restore(entry.image_id, "volume")
+    assert purging.run() == NOTHING
+    assert not records.is_deleted(pool, entry.image_id)
+    pool.trash_move("volume")
+    assert kept(purging.run()) == {"volume": "foreign"}
+
+
+def test_a_volume_with_clones_waits_for_the_last_of_them(cluster, pool):
+    found = volumes(cluster)
+    found.create("source", MiB)
+    for name in ("clone-1", "clone-2"):
+        found.create_cloned_volume(name, "source")
+    found.create_snapshot("clone-1", "snapshot")
+    found.create_from_snapshot("deep", "clone-1", "snapshot")
+    found.delete_snapshot("clone-1", "snapshot")
+    for name in ("source", "clone-1", "clone-2"):
+        found.delete(name)
+    now = purge(pool)
+    assert now.purged == ("clone-2",)
+    assert kept(now) == {"source": "needed", "clone-1": "needed"}
+    assert found.get("deep").depth == 2
+    found.delete("deep")
+    now = purge(pool)
+    assert sorted(now.purged) == ["clone-1", "deep", "source"]
+    assert scenes.contents(cluster) == {}
+
+
+def test_what_somebody_has_open_is_left_and_the_others_go(cluster, pool):
+    found = volumes(cluster)
+    for name in ("busy", "volume"):
+        found.create(name, MiB)
+    with contextlib.ExitStack() as stack:
+        found.delete("busy")
+        (entry,) = pool.trash_list()
+        stack.enter_context(pool.open(image_id=entry.image_id, read_only=False))
+        found.delete("volume")
+        began = time.monotonic()
+        now = purge(pool)
+        assert time.monotonic() - began < SECONDS
+        assert (now.purged, kept(now)) == (("volume",), {"busy": "failed"})
+        assert "opened by" in now.kept[0].reason
+    assert purge(pool).purged == ("busy",)
+    assert scenes.contents(cluster) == {}
+
+
+def test_a_snapshot_made_in_the_moment_of_the_deletion_keeps_the_volume(cluster, pool):
+    plan = faults.Plan()
+    found = volumes(faults.FaultyCluster(cluster, plan))
+    found.create("volume", MiB)
+    trash_move = type(pool).trash_move
+
+    class Snapshotting(type(pool)):
+        def trash_move(self, name, *, delay=0):
+            with self.open(name, read_only=False) as image:
+                image.create_snap("snapshot")
+            trash_move(self, name, delay=delay)
+
+    found._pool._pool.__class__ = Snapshotting
+    with pytest.raises(exceptions.InUse) as caught:
+        found.delete("volume")
+    assert caught.value.snapshots == ("snapshot",)
+    assert (pool.list_images(), pool.trash_list()) == (["volume"], [])
+
+
+def test_one_purges_at_a_time(cluster, pool):
+    found = volumes(cluster)
+    found.create("volume", MiB)
+    found.delete("volume")
+    with leases.held(pool, spec.PURGE_LEASE, SECONDS), pytest.raises(exceptions.InUse):
+        purge(pool, wait=0)
+    assert purge(pool, wait=0).purged == ("volume",)
+
+
+def test_a_trash_in_which_nothing_changes_costs_one_look_at_it_and_one_at_the_journal(cluster):
+    plan = faults.Plan()
+    watched = faults.FaultyCluster(cluster, plan)
+    found = volumes(watched, delay=3600)
+    for number in range(20):
+        found.create(f"volume-{number}", MiB)
+        found.delete(f"volume-{number}")
+    purging = Purging(watched.open_pool("volumes"), Settings(lease_seconds=SECONDS))
+    purging.run()
+    plan.watch()
+    assert len(purging.run().kept) == 20
+    assert plan.stop() == ("Pool.trash_list", "Pool.read_object")
+
+
+def nobody_is_alive(pool):
+    """Have every lease run out, as when all who had one were killed a while ago."""
+    with pool.cluster.locked():
+        for found in pool._found.objects.values():
+            found.until = 0
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("work", ["delete", "purge"])
+def test_cut_off_at_any_call_it_is_finished_by_the_next_one(cluster, pool, work, after):
+    """The cluster is gone from some call on, or from its answer on."""
+    plan = faults.Plan()
+    found = volumes(faults.FaultyCluster(cluster, plan))
+
+    def prepare():
+        found.create("source", MiB)
+        found.create_cloned_volume("clone", "source")
+        if work == "purge":
+            delete()
+
+    def delete():
+        found.delete("source")
+        found.delete("clone")
+
+    cut_off = delete if work == "delete" else found.purge_deleted
+    prepare()
+    plan.watch()
+    cut_off()
+    calls = plan.stop()
+    assert "Pool.trash_move" in calls or "Pool.trash_remove" in calls
+    found.purge_deleted()
+    for n in range(1, len(calls) + 1):
+        prepare()
+        plan.fail(n, exceptions.Unreachable("gone"), after=after, lasting=True)
+        with contextlib.suppress(exceptions.Unreachable):
+            cut_off()
+        plan.stop()
+        nobody_is_alive(pool)
+        delete()
+        assert purge(pool).kept == ()
+        assert scenes.contents(cluster) == {}, (n, calls[n - 1])
