@@ -30,6 +30,8 @@ _LOOK_SECONDS: Final = 0.5
 _MOST_SAID: Final = 500
 # All is well; what nothing refers to is left over; there is no check for this format.
 _SOUND: Final = (0, 3, 63)
+# What a shell has for a program that is not there, and setpriv, too.
+_NOT_FOUND: Final = 127
 _PERCENT: Final = re.compile(rb"\((\d+\.\d+)/100%\)")
 
 
@@ -110,7 +112,8 @@ def _run(
 
     :param files: what it has from this process
     :param size: of the largest file that it may write
-    :raises ConversionFailed: it was stopped
+    :raises ConversionFailed: it was ended by a limit
+    :raises NotSupported: there is none
     """
     limits = processutils.ProcessLimits(
         address_space=settings.conversion_address_space,
@@ -152,6 +155,17 @@ def _run(
             raise exceptions.ConversionFailed(
                 f"qemu-img took more than {settings.conversion_cpu_seconds} s of processor time "
                 "(image_conversion_cpu_limit), or was killed"
+            )
+        if status < 0:
+            # So it ends, too, where librbd gets no more memory.
+            raise exceptions.ConversionFailed(
+                f"qemu-img was ended by signal {-status}, perhaps for want of memory "
+                f"(image_conversion_address_space_limit): {_end_of(said)}"
+            )
+        if status == _NOT_FOUND:
+            raise exceptions.NotSupported(
+                "images that are not raw need qemu-img, which cannot be run; install qemu-utils "
+                f"({_end_of(said)})"
             )
         return status, _end_of(said)
 

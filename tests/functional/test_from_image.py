@@ -67,7 +67,8 @@ def test_a_clone_moves_nothing_however_large_the_image_is(counted, raw, big_imag
         began = time.monotonic()
         made = volumes.create_from_image("volume-1", [uri], 2 * size, disk_format="raw")
         print(f"{size >> 20} MiB: {time.monotonic() - began:.3f} s")
-        calls[size] = plan.stop()
+        # How often a lease is renewed is a matter of time.
+        calls[size] = sorted(call for call in plan.stop() if call != "Pool.lease")
         assert (made.method, made.size, made.depth) == ("clone", 2 * size, 1)
         assert raw.data_objects("volumes", "volume-1") == 0
         with raw.open("volumes", "volume-1", read_only=True) as image:
@@ -77,7 +78,7 @@ def test_a_clone_moves_nothing_however_large_the_image_is(counted, raw, big_imag
         volumes.delete("volume-1")
     first, *others = calls.values()
     assert not MOVES_DATA & set(first)
-    assert all(sorted(other) == sorted(first) for other in others)
+    assert all(other == first for other in others)
 
 
 def test_what_this_user_may_not_read_is_passed_over(counted, raw):
