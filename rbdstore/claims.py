@@ -17,7 +17,7 @@ import contextlib
 import dataclasses
 import json
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self, get_args
 
 from oslo_log import log
@@ -174,12 +174,9 @@ class Claim:
 
         :raises Duplicate: an image has it, be it one that cannot be opened
         """
-        try:
-            self.pool.open(self.name).close()
-        except exceptions.ImageNotFound:
-            self.pool.clear_debris(self.name)
-        else:
+        if self.pool.id_of(self.name) is not None:
             raise exceptions.Duplicate("the name is taken", spec=self.pool.spec(self.name))
+        self.pool.clear_debris(self.name)
 
     def give_name(self, old_name: str) -> None:
         """Rename the noted image, called ``old_name``, to the claimed name.
@@ -203,16 +200,22 @@ class Claim:
 
     # Leftovers
 
-    def purge(self, *, later: bool = False) -> None:
+    def purge(self, parents: Sequence[Parent], *, later: bool = False) -> None:
         """Remove the image that has lost the name, and what only it needed, where it may go.
 
+        :param parents: what it needed then
         :param later: leave that to :mod:`rbdstore.purging`
         :raises InUse: a user made a snapshot in that very moment; the image has its name again
         """
         users: list[str] = []
         with self._or_later():
             users = reclaim.purge(
-                self.pool, self.image_id, self.seconds, self.remember, later=later
+                self.pool,
+                self.image_id,
+                self.seconds,
+                self.remember,
+                parents=parents,
+                later=later,
             )
         if users:
             raise exceptions.InUse(spec=self.pool.spec(self.name), snapshots=users)
@@ -250,13 +253,9 @@ class Claim:
         journal = self._journal
         if journal.effect == "none":
             return False
-        try:
-            with self.pool.open(self.name) as image:
-                current = image.id
-        except exceptions.ImageNotFound:
-            current = ""
+        current = self.pool.id_of(self.name)
         if journal.effect == "make":
-            return bool(current) and journal.image_id in (current, ANY)
+            return current is not None and journal.image_id in (current, ANY)
         return bool(journal.image_id) and current != journal.image_id
 
     # Beginning and end

@@ -67,19 +67,18 @@ class Cloner:
     def clone_snapshot(self, draft: Draft, source: Image, snap: Snap, size: int | None) -> None:
         """Make ``draft`` a clone of a snapshot."""
         if source.pool.cluster.clone_format == 1 and not snap.protected:
-            source.protect_snap(snap.name)
+            with source.pool.open(image_id=source.id, read_only=False) as writable:
+                writable.protect_snap(snap.name)
             snap = dataclasses.replace(snap, protected=True)
         draft.clone(source, snap, size)
 
-    def clone_volume(
-        self, drafts: Sequence[Draft], source: str, size: int | None
-    ) -> lineage.Depths:
+    def clone_volume(self, drafts: Sequence[Draft], source: str, size: int | None) -> int:
         """Make every draft a clone of the volume ``source`` as it is now, and publish it.
 
-        :return: what is known of their depths by that
+        :return: the depth of those that have a parent then
         """
         if not drafts:
-            return {}
+            return 0
         pool = drafts[0].pool
         with pool.open(source) as image:
             if size is not None:
@@ -92,14 +91,14 @@ class Cloner:
                 base = self._clone_together(drafts, image, size)
         for draft in drafts:
             if base.too_deep:
-                self.flatten(draft, draft.draft)
+                self.flatten_draft(draft)
         # All are clones by now, so none of them can lose the snapshot to a deletion of another.
         parallel.each(lambda draft: draft.publish(), drafts)
         if not base.snap.size:
             # Of nothing there are no clones.
             for draft in drafts:
                 draft.take_back_unused()
-        return {lineage.link(image, base.snap.name): base.depth}
+        return base.depth
 
     def _clone_together(self, drafts: Sequence[Draft], image: Image, size: int | None) -> _Base:
         """Share a snapshot with all who clone the same volume at this moment."""
@@ -142,6 +141,11 @@ class Cloner:
             snaps = source.snaps()
         self._thinner.see_to(image, len(snaps))
         return _Base(next(snap for snap in snaps if snap.name == name), depth + 1, too_deep)
+
+    def flatten_draft(self, draft: Draft) -> None:
+        """Make a draft independent of what it was cloned from."""
+        self.flatten(draft, draft.draft)
+        draft.parent = None
 
     def flatten(self, claim: claims.Claim, name: str, *, progress: Progress | None = None) -> None:
         """Flatten an image; remove what was only kept for it. ``claim`` keeps the journal."""

@@ -16,8 +16,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
-from typing import IO, Any, Final
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, BinaryIO, Final
 
 from oslo_concurrency import processutils
 from oslo_utils import units
@@ -30,15 +30,12 @@ _LOOK_SECONDS: Final = 0.5
 _MOST_SAID: Final = 500
 # All is well; what nothing refers to is left over; there is no check for this format.
 _SOUND: Final = (0, 3, 63)
+# What a shell has for a program that is not there, and setpriv, too.
+_NOT_FOUND: Final = 127
 _PERCENT: Final = re.compile(rb"\((\d+\.\d+)/100%\)")
 
 
-def file_target(path: str) -> dict[str, str]:
-    """A raw file as :func:`convert` takes it. It must be there, and as large as is wanted."""
-    return {"driver": "file", "filename": path}
-
-
-def check(path: str, qemu_format: str, settings: Settings) -> None:
+def check(container: BinaryIO, qemu_format: str, settings: Settings) -> None:
     """See that all is there that the tables of a container name.
 
     Without that qemu-img takes for zeros what an image has lost that was cut off.
@@ -47,40 +44,48 @@ def check(path: str, qemu_format: str, settings: Settings) -> None:
     :raises BrokenImage: it is not
     :raises ConversionFailed: not within the limits
     """
-    status, said = _run(["qemu-img", "check", "-f", qemu_format, path], 0, settings, None)
+    status, said = _run(
+        ["qemu-img", "check", "-f", qemu_format, _path(container)], [container], 0, settings, None
+    )
     if status not in _SOUND:
         raise exceptions.BrokenImage(f"the image is damaged or cut off: {said}")
 
 
 def convert(
-    path: str,
+    container: BinaryIO,
     qemu_format: str,
-    target: Mapping[str, str],
+    target: Mapping[str, str] | BinaryIO,
     size: int,
     settings: Settings,
     progress: Progress | None,
 ) -> None:
-    """Write the disk in the local file ``path`` to ``target``, which reads as zeros so far.
+    """Write the disk in a container to ``target``, which reads as zeros so far.
 
     When it returns, what was written is safe where the target is an image of a cluster.
 
     :param qemu_format: what QEMU calls the file's format; it never guesses
-    :param target: the options of the block driver by which QEMU opens it, such as
+    :param target: a file, or the options of the block driver by which QEMU opens it, such as
         :meth:`rbdstore.driver.Pool.blockdev` gives
     :param size: of the target, in bytes
     :raises ConversionFailed: it cannot be converted, be it that the disk is larger than ``size``,
         or not within the limits
     :raises NoSpace: the pool, or the local disk, is full
     """
+    files = [container]
+    if isinstance(target, Mapping):
+        # Of what is written through no cache, errors are told at once.
+        cache = "none"
+    else:
+        files.append(target)
+        cache, target = "writeback", {"driver": "file", "filename": _path(target)}
     options = {"driver": "raw"} | {f"file.{key}": value for key, value in target.items()}
-    # Of what is written through no cache, errors are told at once. A file is for this process.
-    cache = "writeback" if target["driver"] == "file" else "none"
     status, said = _run(
         [
             *("qemu-img", "convert", "-p", "-n", "--target-is-zero", "-t", cache),
-            *("-f", qemu_format, "--target-image-opts", path),
+            *("-f", qemu_format, "--target-image-opts", _path(container)),
             ",".join(f"{key}={value.replace(',', ',,')}" for key, value in options.items()),
         ],
+        files,
         size,
         settings,
         progress,
@@ -91,13 +96,24 @@ def convert(
         raise exceptions.ConversionFailed(f"qemu-img ended with status {status}: {said}")
 
 
+def _path(file: BinaryIO) -> str:
+    """What a process that has a file from this one calls it; it has no other name."""
+    return f"/dev/fd/{file.fileno()}"
+
+
 def _run(
-    command: list[str], size: int, settings: Settings, progress: Progress | None
+    command: list[str],
+    files: Sequence[BinaryIO],
+    size: int,
+    settings: Settings,
+    progress: Progress | None,
 ) -> tuple[int, str]:
     """Run qemu-img; return its exit status and the end of what it said.
 
+    :param files: what it has from this process
     :param size: of the largest file that it may write
-    :raises ConversionFailed: it was stopped
+    :raises ConversionFailed: it was ended by a limit
+    :raises NotSupported: there is none
     """
     limits = processutils.ProcessLimits(
         address_space=settings.conversion_address_space,
@@ -119,6 +135,7 @@ def _run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=said,
+            pass_fds=[file.fileno() for file in files],
             env=os.environ | {"LC_ALL": "C"},
         ) as process,
     ):
@@ -138,6 +155,17 @@ def _run(
             raise exceptions.ConversionFailed(
                 f"qemu-img took more than {settings.conversion_cpu_seconds} s of processor time "
                 "(image_conversion_cpu_limit), or was killed"
+            )
+        if status < 0:
+            # So it ends, too, where librbd gets no more memory.
+            raise exceptions.ConversionFailed(
+                f"qemu-img was ended by signal {-status}, perhaps for want of memory "
+                f"(image_conversion_address_space_limit): {_end_of(said)}"
+            )
+        if status == _NOT_FOUND:
+            raise exceptions.NotSupported(
+                "images that are not raw need qemu-img, which cannot be run; install qemu-utils "
+                f"({_end_of(said)})"
             )
         return status, _end_of(said)
 

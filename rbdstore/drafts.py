@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterator
 
 from rbdstore import claims, exceptions, lineage, reclaim, records, spec
-from rbdstore.driver import Image, Snap
+from rbdstore.driver import Image, Parent, Snap
 
 
 class Draft(claims.Claim):
@@ -20,7 +20,13 @@ class Draft(claims.Claim):
 
     Made by :meth:`create` or :meth:`clone`, finished by :meth:`publish`. If
     the block raises, the draft is removed, with whatever was only there for it.
+
+    :ivar size: a clone's, in bytes
+    :ivar parent: what a clone shares data with, until it is flattened
     """
+
+    size: int = 0
+    parent: Parent | None = None
 
     @property
     def draft(self) -> str:
@@ -45,7 +51,8 @@ class Draft(claims.Claim):
         """
         if snap.size == 0:
             # librbd cannot clone it, and there is nothing to share.
-            with self.create(size or 0, order=None):
+            self.size = size or 0
+            with self.create(self.size, order=None):
                 return
         link = lineage.link(parent, snap.name)
         self.note(parents=[link])
@@ -58,7 +65,8 @@ class Draft(claims.Claim):
             raise exceptions.Vanished(
                 f"it was removed while it was cloned to {self.name}", spec=link.spec
             ) from error
-        with self.open() as image:
+        grows = size is not None and size > snap.size
+        with self.pool.open(self.draft, read_only=not grows) as image:
             made = image.parent()
             if (
                 made is None
@@ -70,8 +78,9 @@ class Draft(claims.Claim):
                 )
             self.note(image_id=image.id)
             records.add_child(parent, snap.id, image)
-            if size is not None and size > snap.size:
+            if size is not None and grows:
                 image.resize(size)
+            self.size, self.parent = image.size(), made
 
     def start_over(self) -> None:
         """Remove what was made so far, to make it another way, under another name."""

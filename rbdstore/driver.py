@@ -160,7 +160,7 @@ class Pool(Closing):
 
     @abc.abstractmethod
     def stats(self) -> PoolStats:
-        """What the pool holds, at a cost that does not grow with the number of images."""
+        """What the pool holds. No image is to be opened for it."""
 
     @abc.abstractmethod
     def list_images(self) -> list[str]:
@@ -194,6 +194,40 @@ class Pool(Closing):
         :raises ImageNotFound: also for debris, and for a child whose parent is gone
         :raises InvalidInput: by neither, or by both
         """
+
+    def id_of(self, name: str) -> str | None:
+        """The id of the image that has the name, be it one that cannot be opened.
+
+        None: there is none; debris is none. A driver whose images can all be opened, at little
+        cost, may leave it at this.
+        """
+        try:
+            with self.open(name) as image:
+                return image.id
+        except exceptions.ImageNotFound:
+            return None
+
+    def has_image(self, image_id: str) -> bool:
+        """Whether there is an image of that id, also in the trash, or one that cannot be opened.
+
+        A driver may leave it at this, as :meth:`id_of`.
+        """
+        try:
+            self.open(image_id=image_id).close()
+        except exceptions.ImageNotFound:
+            return False
+        return True
+
+    def has_snaps(self, image_id: str) -> bool:
+        """Whether an image has snaps, those in the trash included; False: also of no image.
+
+        A driver may leave it at this, as :meth:`id_of`.
+        """
+        try:
+            with self.open(image_id=image_id) as image:
+                return bool(image.snaps())
+        except exceptions.ImageNotFound:
+            return False
 
     @abc.abstractmethod
     def clear_debris(self, name: str) -> bool:
@@ -469,11 +503,26 @@ class Image(Closing):
         :raises PermissionDenied: there are pools that this user may not look into
         """
 
+    def has_children(self, snap_id: int) -> bool:
+        """Whether :meth:`children` finds any. A driver that can tell without listing them does.
+
+        :raises PermissionDenied: none was found where this user may look
+        """
+        return bool(self.children(snap_id))
+
     # Snaps
 
     @abc.abstractmethod
     def snaps(self) -> list[Snap]:
         """Oldest first, those in the trash included."""
+
+    def still_has(self, snap_id: int) -> bool:
+        """Whether the image has a snap, in the trash or not; looked up anew in the cluster.
+
+        What was read before, while this handle was set to that snap, is its data then.
+        """
+        with self.pool.open(image_id=self.id) as image:
+            return any(snap.id == snap_id for snap in image.snaps())
 
     @abc.abstractmethod
     def create_snap(self, name: str) -> None:

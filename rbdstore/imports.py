@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, Literal, Self
+from typing import Any, BinaryIO, Final, Literal, Self
 
 from oslo_utils import units
 
@@ -210,32 +210,33 @@ class _Copy:
         stages = _Stages(self._progress)
         with receiving.received(
             body, source.disk_format, source.size, settings, stages.next()
-        ) as (path, digests):
+        ) as (container, digests):
             qemu_format = formats.CONTAINERS[source.disk_format]
-            conversion.check(path, qemu_format, settings)
+            conversion.check(container, qemu_format, settings)
             try:
                 target = draft.pool.blockdev(draft.draft)
             except exceptions.NotSupported:
-                self._convert_by_file(path, qemu_format, stages)
+                self._convert_by_file(container, qemu_format, stages)
                 return digests
             with draft.create(source.size, order=self._order):
                 """QEMU opens it for itself."""
-            conversion.convert(path, qemu_format, target, source.size, settings, stages.next())
+            conversion.convert(
+                container, qemu_format, target, source.size, settings, stages.next()
+            )
             with draft.open() as image:
                 if image.size() != source.size or image.id != draft.image_id:
                     raise exceptions.Vanished("it changed while it was filled", spec=image.spec)
         return digests
 
-    def _convert_by_file(self, path: str, qemu_format: str, stages: _Stages) -> None:
+    def _convert_by_file(self, container: BinaryIO, qemu_format: str, stages: _Stages) -> None:
         size, settings = self._source.size, self._settings
         with receiving.local_file(settings) as disk:
             disk.truncate(size)
-            target = conversion.file_target(disk.name)
-            conversion.convert(path, qemu_format, target, size, settings, stages.next())
+            conversion.convert(container, qemu_format, disk, size, settings, stages.next())
             disk.seek(0)
             with self._draft.create(size, order=self._order) as image:
                 image.lock()
-                self._transfer(image, disk.raw, size, stages.next())
+                self._transfer(image, disk, size, stages.next())
 
     def _transfer(
         self, image: Image, body: Body, size: int | None, progress: Progress | None

@@ -30,14 +30,16 @@ def parents(image: Image) -> list[Parent]:
     not the snaps that it had.
     """
     found = [image.parent()]
+    snaps = image.snaps()
     try:
-        for snap in image.snaps():
+        for snap in snaps:
             # It may have been removed since it was listed.
             with contextlib.suppress(exceptions.SnapshotNotFound):
                 image.set_snap(snap.id)
                 found.append(image.parent())
     finally:
-        image.set_snap(None)
+        if snaps:
+            image.set_snap(None)
     return list(dict.fromkeys(parent for parent in found if parent is not None))
 
 
@@ -46,9 +48,20 @@ def depth(image: Image, known: Depths | None = None) -> int:
 
     :param known: what earlier calls found out, for one who asks of many images at one time
     """
-    known = {} if known is None else known
+    return _depth(image, None, {} if known is None else known)
+
+
+def depth_of_clones(image: Image, snap: Snap) -> int:
+    """How many parents a clone of that snap has.
+
+    :param image: opened read-only; it is left set to the snap
+    """
+    return 1 + _depth(image, snap, {})
+
+
+def _depth(image: Image, snap: Snap | None, known: Depths) -> int:
     cluster = image.pool.cluster
-    parent = image.parent()
+    parent = _parent_at(image, snap)
     for _ in range(_LOOKS - 1):
         try:
             return _above(cluster, parent, known)
@@ -56,8 +69,14 @@ def depth(image: Image, known: Depths | None = None) -> int:
             # Somewhere above, an image was flattened meanwhile, and what it had let go of, the
             # snap or all of the image, is gone.
             with image.pool.open(image_id=image.id) as fresh:
-                parent = fresh.parent()
+                parent = _parent_at(fresh, snap)
     return _above(cluster, parent, known)
+
+
+def _parent_at(image: Image, snap: Snap | None) -> Parent | None:
+    if snap is not None:
+        image.set_snap(snap.id)
+    return image.parent()
 
 
 def _above(cluster: Cluster, link: Parent | None, known: Depths) -> int:

@@ -76,14 +76,14 @@ class Reader(Closing):
 
     def _check_still_there(self) -> None:
         image = self._image
-        # A removal takes the data first and the image last, but before that the name.
-        if self._snap_id is None and image.pool.trash_get(image.id) is not None:
-            raise exceptions.ImageNotFound("no such image", spec=image.spec)
-        with image.pool.open(image_id=image.id) as again:
-            if self._snap_id is not None and all(
-                snap.id != self._snap_id for snap in again.snaps()
-            ):
+        if self._snap_id is not None:
+            if not image.still_has(self._snap_id):
                 raise exceptions.SnapshotNotFound("no such snapshot", spec=image.spec)
+            return
+        # A removal takes the data first and the image last, but before that the name.
+        if image.pool.trash_get(image.id) is not None:
+            raise exceptions.ImageNotFound("no such image", spec=image.spec)
+        image.pool.open(image_id=image.id).close()
 
     @contextlib.contextmanager
     def _vanishing(self) -> Iterator[None]:

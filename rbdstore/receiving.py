@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import tempfile
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import BinaryIO, Final, cast
 
 from oslo_utils import units
 
@@ -33,8 +32,8 @@ def received(
     size: int,
     settings: Settings,
     progress: Progress | None,
-) -> Iterator[tuple[str, transfer.Digests]]:
-    """Give the path of a file that holds the body, seen to be safe, and the body's digests.
+) -> Iterator[tuple[BinaryIO, transfer.Digests]]:
+    """Give a file that holds the body, seen to be safe, and the body's digests.
 
     :param size: how large the disk in it may be, in bytes
     :raises InvalidSize, UnsafeImage, BrokenImage, InvalidBody:
@@ -50,32 +49,29 @@ def received(
             threads=settings.transfer_threads,
         )
         inspection.end()
-        with _writing():
-            file.flush()
-        yield file.name, digests
+        yield file, digests
 
 
 @contextlib.contextmanager
-def local_file(settings: Settings) -> Iterator[Any]:
-    """Give a file in ``image_conversion_dir``, which only this user can read.
+def local_file(settings: Settings) -> Iterator[BinaryIO]:
+    """Give a file in ``image_conversion_dir`` that has no name: it goes with whoever has it open.
 
     :raises ConfigError: there is no such directory, or nothing can be made in it
     """
     try:
-        directory = os.path.abspath(settings.conversion_dir or tempfile.gettempdir())
-        file = tempfile.NamedTemporaryFile(prefix="rbdstore-", dir=directory)  # noqa: SIM115
+        file = tempfile.TemporaryFile(dir=settings.conversion_dir, buffering=0)  # noqa: SIM115
     except OSError as error:
         raise exceptions.ConfigError(
             f"image_conversion_dir: no file can be made there ({error}); name a directory that "
             "this user can write to"
         ) from error
     with file:
-        yield file
+        yield cast(BinaryIO, file)
 
 
 def _kept(
     body: transfer.Body,
-    file: Any,
+    file: BinaryIO,
     inspection: formats.Inspection,
     most: int,
     progress: Progress | None,
@@ -90,8 +86,9 @@ def _kept(
             raise exceptions.InvalidBody(
                 f"the image is longer than {most} bytes, which no disk of its size needs"
             )
-        with _writing():
-            file.write(part)
+        with _writing(), memoryview(part) as left:
+            while left:
+                left = left[file.write(left) :]
         yield part
         if progress is not None:
             progress(done, done if length is None else length)

@@ -21,7 +21,7 @@ import tenacity
 from oslo_log import log
 
 from rbdstore import exceptions, gathering, leases, lineage, records, spec
-from rbdstore.driver import Image, Parent, Pool, Progress, Snap
+from rbdstore.driver import Image, Parent, Pool, Progress, Snap, TrashEntry
 
 LOG = log.getLogger(__name__)
 
@@ -89,6 +89,9 @@ def unused_snap(
                 if freed_by and snap is not None:
                     records.forget_child(image, snap.id, pool, freed_by)
                 deleted = _is_deleted(image)
+                if snap is not None and not deleted and not _carries_clones(snap):
+                    # It is a user's, and not to go. Its other clones may be thousands.
+                    return
                 if snap is not None and _has_children(image, snap):
                     return
                 if snap is not None and _carries_clones(snap):
@@ -154,6 +157,7 @@ def purge(
     seconds: float,
     remember: Remember,
     *,
+    parents: Sequence[Parent] | None = None,
     later: bool = False,
     patience: float | None = None,
     progress: Progress | None = None,
@@ -164,44 +168,37 @@ def purge(
     other nothing is touched, nor of one whose time in the trash is not over. One that a user made
     a snapshot of in the moment it was deleted gets its name back.
 
+    :param parents: what it needed when its name was taken away; None: that is looked at
     :param later: do no more than that last: it is purged by somebody else
     :param patience: for how long to wait for who has it open (None: ``seconds``)
     :param progress: may end the removal of its data by raising; it can be repeated
     :return: the names of such snapshots
     :raises InUse: somebody has it open
     """
-    found: list[Parent] = []
-    patience = seconds if patience is None else patience
+    found: Sequence[Parent] = ()
     with leases.held(pool, spec.reclaim_lease(image_id), seconds):
         entry = pool.trash_get(image_id)
         if entry is not None and not records.is_deleted(pool, image_id):
             return []
         later = later or (entry is not None and entry.kept_until > time.time())
         try:
-            with pool.open(image_id=image_id) as image:
-                if entry is None and not image.name.endswith(spec.DELETED_SUFFIX):
-                    records.unmark_deleted(pool, image_id)
-                    return []
-                found = lineage.parents(image)
-                remember(found)
-                snaps = image.snaps()
-                users = [snap.name for snap in snaps if _is_users(snap)]
-                ours = [snap for snap in snaps if not _is_users(snap)]
-                free = [snap for snap in ours if not later and _is_unused(image, snap)]
-            if users:
-                if entry is not None:
-                    try:
-                        pool.trash_restore(image_id, entry.name)
-                    except exceptions.Duplicate as error:
-                        LOG.warning(
-                            "%s stays in the trash, for its snapshots: %s", image_id, error
-                        )
-                    else:
+            if parents is not None and entry is not None and not pool.has_snaps(image_id):
+                found, snaps, users, free = parents, [], [], []
+            else:
+                with pool.open(image_id=image_id) as image:
+                    if entry is None and not image.name.endswith(spec.DELETED_SUFFIX):
                         records.unmark_deleted(pool, image_id)
+                        return []
+                    found = lineage.parents(image)
+                    remember(found)
+                    snaps = image.snaps()
+                    users = [snap.name for snap in snaps if _is_users(snap)]
+                    keep = later or users
+                    free = [] if keep else [snap for snap in snaps if _is_unused(image, snap)]
+            if users:
+                _give_back(pool, image_id, entry)
                 return users
-            if later:
-                return []
-            if not _remove_snaps(pool, image_id, free) or len(free) < len(snaps):
+            if later or not _remove_snaps(pool, image_id, free) or len(free) < len(snaps):
                 return []
             if entry is None:
                 records.mark_deleted(pool, image_id, image.name)
@@ -210,28 +207,44 @@ def purge(
             # Gone, or half removed by somebody who was killed: its parents are in a journal.
             if later:
                 return []
-        try:
-            _patient(patience, lambda: not _has_snaps(pool, image_id))(
-                pool.trash_remove, image_id, progress=progress
-            )
-        except exceptions.InUse:
-            if _has_snaps(pool, image_id):
-                # Whoever made one in this moment waits for the lease to take it back, and then
-                # comes here.
-                return []
-            raise
-        except exceptions.NotFound:
-            pass
+        if not _remove_for_good(
+            pool, image_id, seconds if patience is None else patience, progress
+        ):
+            return []
     records.drop(pool, image_id)
     for parent in found:
         unused_snap(pool, parent, seconds, remember, freed_by=image_id, progress=progress)
     return []
 
 
-def _has_snaps(pool: Pool, image_id: str) -> bool:
-    with contextlib.suppress(exceptions.NotFound), pool.open(image_id=image_id) as image:
-        return bool(image.snaps())
-    return False
+def _give_back(pool: Pool, image_id: str, entry: TrashEntry | None) -> None:
+    """Give a deleted image its name again, if it lost it to the trash and the name is free."""
+    if entry is None:
+        return
+    try:
+        pool.trash_restore(image_id, entry.name)
+    except exceptions.Duplicate as error:
+        LOG.warning("%s stays in the trash, for its snapshots: %s", image_id, error)
+    else:
+        records.unmark_deleted(pool, image_id)
+
+
+def _remove_for_good(
+    pool: Pool, image_id: str, patience: float, progress: Progress | None
+) -> bool:
+    """Whether it is gone: not if it got a snap in this very moment."""
+    try:
+        _patient(patience, lambda: not pool.has_snaps(image_id))(
+            pool.trash_remove, image_id, progress=progress
+        )
+    except exceptions.InUse:
+        if not pool.has_snaps(image_id):
+            raise
+        # Whoever made the snap waits for the lease to take it back, and then comes here.
+        return False
+    except exceptions.NotFound:
+        pass
+    return True
 
 
 def _patient(seconds: float, is_worth_it: Callable[[], bool] = lambda: True) -> tenacity.Retrying:
@@ -274,13 +287,13 @@ def _is_deleted(image: Image) -> bool:
     if image.name.endswith(spec.DELETED_SUFFIX):
         return True
     pool = image.pool
-    return records.is_deleted(pool, image.id) and pool.trash_get(image.id) is not None
+    return pool.trash_get(image.id) is not None and records.is_deleted(pool, image.id)
 
 
 def _has_children(image: Image, snap: Snap) -> bool:
     # Somebody else may just have removed it.
     with contextlib.suppress(exceptions.SnapshotNotFound):
-        return bool(image.children(snap.id))
+        return image.has_children(snap.id)
     return False
 
 

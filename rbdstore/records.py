@@ -32,9 +32,7 @@ def add_child(parent: Image, snap_id: int, child: Image) -> None:
     except exceptions.PermissionDenied:
         LOG.debug("no right to note %s as a clone of %s", child.spec, parent.spec)
         return
-    try:
-        parent.pool.open(image_id=parent.id).close()
-    except exceptions.ImageNotFound:
+    if not parent.pool.has_image(parent.id):
         # Whoever deleted it flattened the child first, and has removed this object already.
         drop(parent.pool, parent.id)
 

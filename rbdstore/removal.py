@@ -73,7 +73,8 @@ def take_name_away(
     :raises InUse: a snapshot of it was made in this very moment; it has its name again
     """
     pool, name = claim.pool, claim.name
-    claim.note_deletion(image.id, lineage.parents(image))
+    parents = lineage.parents(image)
+    claim.note_deletion(image.id, parents)
     image.close()
     later = delay is not None
     if clones and pool.cluster.clone_format == 1:
@@ -94,7 +95,7 @@ def take_name_away(
                 spec=pool.spec(name),
             )
     # Also where there are clones: the last of them may have gone since they were listed.
-    claim.purge(later=later)
+    claim.purge(parents, later=later)
 
 
 def clear_debris(claim: claims.Claim) -> bool:
@@ -105,7 +106,7 @@ def clear_debris(claim: claims.Claim) -> bool:
     pool, name = claim.pool, claim.name
     if pool.clear_debris(name):
         return True
-    if name in pool.list_images():
+    if pool.id_of(name) is not None:
         raise exceptions.ClusterError(
             "it is there but cannot be opened, so its parent is missing; nothing was changed",
             spec=pool.spec(name),

@@ -14,12 +14,12 @@ from __future__ import annotations
 import functools
 import hashlib
 import io
-import types
 from collections.abc import Iterable, Iterator
-from typing import Final, Self
+from typing import Final
 
 from rbdstore import bodies, exceptions
 from rbdstore.bodies import Body, zeros
+from rbdstore.closing import Closing
 from rbdstore.driver import Image, Progress
 from rbdstore.hashing import Digests, Hashes
 from rbdstore.settings import TRANSFER_THREADS, TRANSFER_WINDOW
@@ -128,7 +128,7 @@ def measure(
         return intake.digests()
 
 
-class _Intake:
+class _Intake(Closing):
     """What every body goes through: it is cut, counted and hashed."""
 
     def __init__(self, length: int, algorithm: str, window: int, threads: int) -> None:
@@ -136,15 +136,7 @@ class _Intake:
         self.window = Window(window, length)
         self._hashes = Hashes(algorithm, threads, self.window.fail)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: types.TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._hashes.close()
 
     def pieces(self, body: Body, size: int | None) -> Iterator[Piece]:

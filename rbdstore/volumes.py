@@ -122,7 +122,7 @@ class VolumeStore:
         return [volume for volume in found if volume is not None]
 
     def stats(self) -> PoolStats:
-        """What the pool holds, at a cost that does not grow with the number of volumes."""
+        """What the pool holds. No volume is opened for it."""
         return self._pool.stats()
 
     # One volume
@@ -138,7 +138,13 @@ class VolumeStore:
         size = sizes.check_size(size)
         order = self._settings.object_order(CHUNK_SIZE)
         with self._claim(name, ["create", size], "make") as claim:
-            if not claim.adopted:
+            if claim.adopted:
+                # Looked at while the claim is held, here and below: were this to fail after, what
+                # would let the call be repeated would be gone.
+                volume = self.get(name)
+                if volume.size != size:
+                    raise exceptions.Duplicate("the name is taken", spec=self._pool.spec(name))
+            else:
                 claim.check_free()
                 claim.note(image_id=claims.ANY)
                 try:
@@ -146,11 +152,7 @@ class VolumeStore:
                 except exceptions.Duplicate:
                     claim.note(image_id="")
                     raise
-            # Looked at while the claim is held, here and below: were this to fail after, what
-            # would let the call be repeated would be gone.
-            volume = self.get(name)
-            if volume.size != size:
-                raise exceptions.Duplicate("the name is taken", spec=self._pool.spec(name))
+                volume = Volume(name, size, None, 0, ())
         LOG.info("created %s, %d bytes", self._pool.spec(name), size)
         return volume
 
@@ -186,7 +188,7 @@ class VolumeStore:
             adopted = held[new_name].adopted or held[name].adopted
             # One that was carried out, though its caller was not told, may be long ago: since
             # then the old name may have been given to another volume.
-            if not adopted or name in self._pool.list_images():
+            if not adopted or self._pool.id_of(name) is not None:
                 with self._pool.open(name) as image:
                     image_id = image.id
                 held[new_name].check_free()
@@ -218,9 +220,10 @@ class VolumeStore:
             self._purger.start()
         with self._claim(name, ["delete"], "remove") as claim:
             try:
-                with self._pool.open(name) as image:
-                    removal.check_no_snaps(image, _is_ours)
-                    removal.check_unwatched(image, wait)
+                if wait:
+                    with self._pool.open(name) as image:
+                        removal.check_no_snaps(image, _is_ours)
+                        removal.check_unwatched(image, wait)
                 # Anew, because whoever had it open may have made snapshots and clones.
                 image = self._pool.open(name)
             except exceptions.ImageNotFound:
@@ -316,8 +319,9 @@ class VolumeStore:
                     cloning.check_fits(image, snap, size)
                     draft.check_free()
                     draft.clone(image, snap, size)
+                    depth = lineage.depth_of_clones(image, snap)
                 draft.publish()
-            made = self.get(name)
+            made = self.get(name) if draft.adopted else _made(draft, depth)
         LOG.info("cloned %s from %s", self._pool.spec(name), uri)
         return made
 
@@ -391,15 +395,16 @@ class VolumeStore:
         request = ["create_from_snapshot", volume, snapshot, size]
         with self._draft(name, request) as draft:
             if not draft.adopted:
-                with self._pool.open(volume, read_only=False) as source:
+                with self._pool.open(volume) as source:
                     snap = find_snap(source, snapshot)
                     cloning.check_fits(source, snap, size)
                     draft.check_free()
                     self._cloner.clone_snapshot(draft, source, snap, size)
+                    depth = lineage.depth_of_clones(source, snap)
                 if self._settings.flatten_volume_from_snapshot:
-                    self._cloner.flatten(draft, draft.draft)
+                    self._cloner.flatten_draft(draft)
                 draft.publish()
-            made = self.get(name)
+            made = self.get(name) if draft.adopted else _made(draft, depth)
         LOG.info("created %s from %s", self._pool.spec(name), self._pool.spec(volume, snapshot))
         return made
 
@@ -438,10 +443,13 @@ class VolumeStore:
             # In one order everywhere, so that two callers do not wait for each other.
             made = [stack.enter_context(self._draft(name, request)) for name in sorted(names)]
             new = [draft for draft in made if not draft.adopted]
-            depths = self._cloner.clone_volume(new, source, size)
-            volumes = parallel.each(lambda name: self._look(name, depths), names)
+            depth = self._cloner.clone_volume(new, source, size)
+            volumes = {
+                draft.name: self.get(draft.name) if draft.adopted else _made(draft, depth)
+                for draft in made
+            }
         LOG.info("created %d clones of %s", len(names), self._pool.spec(source))
-        return volumes
+        return [volumes[name] for name in names]
 
     # Other things from volumes
 
@@ -510,6 +518,14 @@ class VolumeStore:
     def _draft(self, name: str, request: Iterable[Any]) -> drafts.Draft:
         seconds = self._settings.lease_seconds
         return drafts.Draft(self._pool, name, request, seconds, effect="make")
+
+
+def _made(draft: drafts.Draft, depth: int) -> Volume:
+    """What was verified before it was given its name need not be looked at again."""
+    parent = draft.parent
+    return Volume(
+        draft.name, draft.size, parent.spec if parent else None, depth if parent else 0, ()
+    )
 
 
 def _is_users(snap: Snap) -> bool:

@@ -7,9 +7,16 @@ import random
 import threading
 
 import memory  # noqa: F401 (it finds the example driver)
+from bodies import OBJECT
 from rbdstore_memory.image import MemoryImage
 
-from rbdstore import completions
+from rbdstore import completions, transfer
+
+WINDOW = 4 * OBJECT
+
+
+class BrokenError(Exception):
+    """What breaks in these tests."""
 
 
 class Flight(completions.Completion):
@@ -134,3 +141,37 @@ def opened(pool, airport, name="image"):
     with FlyingImage(pool, pool.live(name), read_only=False) as image:
         image.airport = airport
         yield image
+
+
+def new_image(pool, airport, size=0):
+    pool.create("image", size, order=12)
+    return opened(pool, airport)
+
+
+def fill(image, body, size=None, progress=None, **tuning):
+    return transfer.fill(image, body, size, "sha512", progress, **{"window": WINDOW} | tuning)
+
+
+def content(image):
+    return image.read(0, image.size())
+
+
+class Counted:
+    """A body that tells how much of it was read.
+
+    :param size: None: it has no end
+    :param most: how much it gives at a time
+    """
+
+    def __init__(self, byte=b"x", size=None, most=OBJECT):
+        self.given = 0
+        self._byte = byte
+        self._size = size
+        self._most = most
+
+    def read(self, size):
+        size = min(size, self._most)
+        if self._size is not None:
+            size = min(size, self._size - self.given)
+        self.given += size
+        return self._byte * size

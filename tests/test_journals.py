@@ -186,7 +186,7 @@ def test_a_deletion_that_must_wait_is_left_in_the_journal(pool):
         records.mark_deleted(pool, image_id, "volume")
         with pool.open("volume", read_only=False):
             pool.trash_move("volume")
-            held.purge()
+            held.purge(())
     assert scenes.trash(pool) == ["volume"]
     with claim(pool, ["delete"], "remove") as repeated:
         assert repeated.adopted

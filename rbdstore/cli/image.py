@@ -33,6 +33,11 @@ def location(images: ImageStore, image: str) -> str:
     return image if image.startswith("rbd://") else images.uri(image)
 
 
+def opened(path: str) -> BinaryIO:
+    """A file, or standard input, which stays open when this is closed."""
+    return open(sys.stdin.fileno() if path == _STREAM else path, "rb", closefd=path != _STREAM)
+
+
 def _id(uri: str) -> str:
     return spec.Location.parse(uri).image
 

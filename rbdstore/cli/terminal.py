@@ -31,8 +31,12 @@ def stderr() -> console.Console:
 
 
 @contextlib.contextmanager
-def meter(what: str, total: int | None = None) -> Iterator[Progress | None]:
+def meter(
+    what: str, total: int | None = None, *, grows: bool = False
+) -> Iterator[Progress | None]:
     """Give a ``progress(done, total)`` that draws bytes, rate and remaining time.
+
+    With ``grows`` it is the one that knows the total, which may become more.
 
     Where stderr is no terminal there is nothing to draw on: None.
     """
@@ -50,9 +54,9 @@ def meter(what: str, total: int | None = None) -> Iterator[Progress | None]:
     with progress.Progress(*columns, console=out, transient=True) as bar:
         task = bar.add_task(what, total=total)
 
-        def report(done: int, _all: int) -> None:
+        def report(done: int, all_so_far: int) -> None:
             # Of a body of unknown size, "all" is what there was so far.
-            bar.update(task, completed=done)
+            bar.update(task, completed=done, total=all_so_far if grows else total)
 
         yield report
 

@@ -4,11 +4,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from cliff import lister, show
 
+from rbdstore import exceptions, imports
 from rbdstore.cli import about, base, image, outward, shapes, terminal
 from rbdstore.connections import ConnectionInfo
 from rbdstore.driver import Progress
@@ -44,17 +47,73 @@ class _Changing(base.Command, show.ShowOne):
         raise NotImplementedError
 
 
-class Create(_Changing):
-    """Make an empty volume."""
+class Create(base.Command, show.ShowOne):
+    """Make a volume: empty, or from an image, copy-on-write where that can be.
+
+    The first of the image's locations that can be cloned is. Where none can, the image is copied:
+    from a file, or from the backend that it is in, and converted where it is not raw.
+    """
 
     synopsis = "VOLUME --size SIZE"
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        super().add_arguments(parser)
+        parser.add_argument("volume", metavar="VOLUME", help="its name")
         parser.add_argument("--size", type=shapes.size, required=True, help="such as 20GiB")
+        parser.add_argument(
+            "--image",
+            metavar="IMAGE",
+            action="append",
+            default=[],
+            help="the id of an image, or one of its locations; may be given several times",
+        )
+        parser.add_argument(
+            "--image-backend",
+            metavar="NAME",
+            help="the backend that the image is in (default: the one of the volumes)",
+        )
+        parser.add_argument("--file", metavar="FILE", help="the image's data; - is standard input")
+        parser.add_argument(
+            "--disk-format",
+            metavar="FORMAT",
+            default="raw",
+            help="the image's: raw, iso, qcow2, vdi, vhd, vhdx or vmdk (default: %(default)s)",
+        )
 
-    def change(self, parsed_args: argparse.Namespace) -> Volume:
-        return self.store().volumes.create(parsed_args.volume, parsed_args.size)
+    def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
+        name, size = parsed_args.volume, parsed_args.size
+        volumes = self.store().volumes
+        if not parsed_args.image and parsed_args.file is None:
+            return _COLUMNS, _row(volumes.create(name, size))
+        images = self.store(parsed_args.image_backend).images
+        locations = [
+            each if "://" in each else image.location(images, each) for each in parsed_args.image
+        ]
+        with terminal.meter(f"create {name}", grows=True) as progress:
+            made = volumes.create_from_image(
+                name,
+                locations,
+                size,
+                disk_format=parsed_args.disk_format,
+                open_image=_opener(images, locations, parsed_args.file),
+                progress=progress,
+            )
+        passed_over = [f"{verdict.location}: {verdict.reason}" for verdict in made.passed_over]
+        more = (made.method, made.location or None, shapes.Lines(passed_over))
+        return (*_COLUMNS, "method", "location", "passed_over"), (*_row(made), *more)
+
+
+def _opener(
+    images: ImageStore, locations: Sequence[str], file: str | None
+) -> imports.OpenImage | None:
+    """What gives an image's data; None: nothing does."""
+    if file is not None:
+        return functools.partial(image.opened, file)
+    for location in locations:
+        # One of another cluster or pool is none of this backend's.
+        with contextlib.suppress(exceptions.InvalidLocation):
+            if images.exists(location):
+                return functools.partial(images.get, location)
+    return None
 
 
 class Clone(base.Command, lister.Lister):

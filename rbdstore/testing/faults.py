@@ -212,6 +212,18 @@ class FaultyPool(driver.Pool):
             failed.pop_all()
         return FaultyImage(self, image)
 
+    def id_of(self, name: str) -> str | None:
+        with self._plan.call("Pool.id_of"):
+            return self._pool.id_of(name)
+
+    def has_image(self, image_id: str) -> bool:
+        with self._plan.call("Pool.has_image"):
+            return self._pool.has_image(image_id)
+
+    def has_snaps(self, image_id: str) -> bool:
+        with self._plan.call("Pool.has_snaps"):
+            return self._pool.has_snaps(image_id)
+
     def clear_debris(self, name: str) -> bool:
         with self._plan.call("Pool.clear_debris"):
             return self._pool.clear_debris(name)
@@ -424,9 +436,17 @@ class FaultyImage(driver.Image):
         with self._plan.call("Image.children"):
             return self._image.children(snap_id)
 
+    def has_children(self, snap_id: int) -> bool:
+        with self._plan.call("Image.has_children"):
+            return self._image.has_children(snap_id)
+
     def snaps(self) -> list[driver.Snap]:
         with self._plan.call("Image.snaps"):
             return self._image.snaps()
+
+    def still_has(self, snap_id: int) -> bool:
+        with self._plan.call("Image.still_has"):
+            return self._image.still_has(snap_id)
 
     def create_snap(self, name: str) -> None:
         with self._plan.call("Image.create_snap"):

@@ -2,6 +2,7 @@
 """What librbd tells of reads and writes in flight, in this library's terms."""
 
 import os
+import pathlib
 import threading
 
 import pytest
@@ -12,10 +13,16 @@ from samples import MiB
 from rbdstore import exceptions, reads
 
 
-def test_who_may_not_write_is_told_by_the_completion(connect, pool):
+@pytest.mark.parametrize(
+    "options", ["", "rbd_cache = false\nrbd_disable_zero_copy_writes = false"]
+)
+def test_who_may_not_write_is_told_by_the_completion(connect, pool, sandbox, tmp_path, options):
+    conf = tmp_path / "other.conf"
+    conf.write_text(f"{pathlib.Path(sandbox.conf_path).read_text()}\n[client]\n{options}\n")
+    other_pool = connect(rbd_ceph_conf=str(conf)).open_pool("volumes")
     with scratch.an_image(pool, data=b"theirs") as image:
         image.lock()
-        with connect().open_pool("volumes").open("a", read_only=False) as other:
+        with other_pool.open("a", read_only=False) as other:
             ended = threading.Event()
             completion = other.aio_write(0, b"mine", ended.set)
             completion.wait()

@@ -53,6 +53,13 @@ def test_a_clone_may_be_closed_as_soon_as_it_is_open(sandbox, raw):
     assert ended.stdout == "survived\n", ended.stderr
 
 
+def test_an_image_without_a_parent_may_be_too(sandbox, raw):
+    """Where no parent was opened, none is waited for."""
+    raw.create("volumes", "clone", data=b"data")
+    assert end_of(sandbox, "pass").stdout == "survived\n"
+    stores.admin_volume_store(sandbox).delete("clone")
+
+
 def test_what_is_in_flight_when_an_image_is_closed(sandbox, raw):
     raw.create("volumes", "source", data=b"data" * (1 << 20))
     volumes = stores.admin_volume_store(sandbox)

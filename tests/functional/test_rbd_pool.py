@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only the rbd driver promises of pools. The rest is in ``test_suite``."""
 
+import struct
 import subprocess
 
 import pytest
@@ -8,6 +9,7 @@ import scratch
 from scratch import MiB
 
 from rbdstore import exceptions
+from rbdstore.drivers.rbd import renaming
 
 
 class TestImages:
@@ -45,6 +47,47 @@ class TestImages:
         with pytest.raises(error):
             pool.create(name, size, order=order)
         assert pool.list_images() == []
+
+    def test_of_two_renamings_to_one_name_one_succeeds(self, pool):
+        """librbd's own says so to both."""
+        for _ in range(10):
+            ids = [scratch.new_image(pool, name) for name in ("a", "b")]
+
+            def rename(number):
+                try:
+                    pool.rename("ab"[number], "c")
+                except exceptions.Duplicate:
+                    return False
+                return True
+
+            told = scratch.together(2, rename)
+            winner = told.index(True)
+            assert told == [winner == 0, winner == 1]
+            assert pool.id_of("c") == ids[winner]
+            assert sorted(pool.list_images()) == sorted(["c", "ba"[winner]])
+            for name in pool.list_images():
+                pool.remove(name)
+
+    def test_a_name_that_half_an_image_has(self, pool, raw):
+        """The other half does not come to be."""
+        entry = {"name_b": struct.pack("<I", 9) + b"elsewhere"}
+        with scratch.an_image(pool):
+            pool.set_keys("rbd_directory", entry)
+            with raw.ioctx("volumes") as ioctx:
+                assert not renaming.rename(ioctx, "a", "b")
+            pool.remove_keys("rbd_directory", list(entry))
+            assert "rbd_id.b" not in raw.objects("volumes")
+            assert pool.list_images() == ["a"]
+
+    def test_a_journal_is_told_of_a_new_name(self, connect, raw):
+        pool = connect(rbd_features=["layering", "exclusive-lock", "journaling"])
+        pool = pool.open_pool("volumes")
+        scratch.new_image(pool, "a")
+        with raw.ioctx("volumes") as ioctx:
+            assert not renaming.rename(ioctx, "a", "b")
+        pool.rename("a", "b")
+        assert pool.list_images() == ["b"]
+        pool.remove("b")
 
     def test_a_name_that_is_not_utf8(self, pool, sandbox):
         """The bindings cannot list such a pool; what to do about it is said."""

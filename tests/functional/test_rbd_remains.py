@@ -53,6 +53,7 @@ class TestRemains:
         with pytest.raises(exceptions.ImageNotFound):
             pool.open("a")
         assert pool.is_debris("a")
+        assert pool.id_of("a") is None
         pool.remove("a")
         self.free(pool)
 

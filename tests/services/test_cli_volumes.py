@@ -4,6 +4,7 @@
 import re
 
 import commands
+import containers
 import pytest
 import samples
 
@@ -57,6 +58,58 @@ def test_a_size_that_is_none(shell, unchanged, size, said):
     line = shell.fails("volume", "create", "volume-1", "--size", size, status=2)
     assert said in line
     assert line.endswith("; see rbdstore volume create --help")
+
+
+def test_create_from_an_image(shell, image, volumes, tmp_path):
+    made = shell.json(
+        "volume", "create", "volume-1", "--size", "10MiB", "--image", "file:///image-1",
+        "--image", "image-1", "--image-backend", "images",
+    )  # fmt: skip
+    (passed_over,) = made.pop("passed_over")
+    assert "'file:///image-1' is not an rbd:// location" in passed_over
+    assert made == {
+        "name": "volume-1",
+        "size": 10 * MiB,
+        "parent": "images/image-1@snap",
+        "depth": 1,
+        "snapshots": [],
+        "method": "clone",
+        "location": image.uri,
+    }
+    volumes.delete("volume-1")
+    line = shell.fails("volume", "create", "volume-1", "--size", "1MiB", "--image", image.uri)
+    assert "1048576 bytes is smaller than the 9437184 bytes of images/image-1@snap" in line
+
+
+def test_create_from_a_file(shell, volumes, raw, tmp_path):
+    disk = samples.pattern("disk", MiB)
+    (tmp_path / "disk.qcow2").write_bytes(containers.make(tmp_path, disk, "-O", "qcow2"))
+    arguments = ("volume", "create", "volume-1", "--size", "2MiB", "--file")
+    made = shell.json(*arguments, str(tmp_path / "disk.qcow2"), "--disk-format", "qcow2")
+    assert (made["method"], made["location"], made["passed_over"]) == ("copy", None, [])
+    assert raw.read("volumes", "volume-1") == disk + bytes(MiB)
+    volumes.delete("volume-1")
+    line = shell.fails(*arguments, str(tmp_path / "disk.qcow2"))
+    assert line == "rbdstore: the image was declared as raw, but looks like qcow2"
+    assert "No such file" in shell.fails(*arguments, str(tmp_path / "none"))
+    line = shell.fails(*arguments, str(tmp_path / "disk.raw"), "--disk-format", "vpc")
+    assert "disk_format is one of raw, iso, qcow2" in line
+
+
+def test_create_from_an_image_that_is_not_raw(shell, images, volumes, raw, tmp_path):
+    disk = samples.pattern("disk", MiB)
+    stored = images.add("image-2", containers.make(tmp_path, disk, "-O", "qcow2"))
+    made = shell.json(
+        "volume", "create", "volume-1", "--size", "2MiB", "--image", stored.uri,
+        "--image-backend", "images", "--disk-format", "qcow2",
+    )  # fmt: skip
+    assert made["method"] == "copy"
+    assert made["passed_over"] == [
+        f"{stored.uri}: {stored.uri} is 'qcow2'; only raw can be cloned"
+    ]
+    assert raw.read("volumes", "volume-1") == disk + bytes(MiB)
+    volumes.delete("volume-1")
+    images.delete(stored.uri)
 
 
 def test_clone_from_an_image(shell, image, volumes):

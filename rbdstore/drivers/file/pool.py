@@ -169,6 +169,19 @@ class FilePool(Bookkeeping):
             return FileImage(self, f"<{image_id}>", image_number(image_id), read_only=read_only)
         raise exceptions.InvalidInput("an image is opened by its name or by its id")
 
+    def id_of(self, name: str) -> str | None:
+        with contextlib.suppress(exceptions.ImageNotFound), self.reading(name) as tx:
+            return image_id(self._live(tx, name)["number"])
+        return None
+
+    def has_image(self, image_id: str) -> bool:
+        with self.reading() as tx:
+            found = tx.execute(
+                "SELECT 1 FROM images WHERE pool = ? AND number = ?",
+                (self.number, image_number(image_id)),
+            )
+            return found.fetchone() is not None
+
     def clear_debris(self, name: str) -> bool:
         """Nothing of what is interrupted here takes a name; folders without one are swept."""
         with errors.translated(self.spec(name)):

@@ -15,7 +15,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import lease, objects, remains
+from rbdstore.drivers.rbd import headers, lease, objects, remains, renaming
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
@@ -162,6 +162,18 @@ class RbdPool(driver.Pool):
             handle = rbd.Image(ioctx, name=name, read_only=read_only, image_id=image_id)
             return RbdImage(self, self.cluster.client, connection, handle, read_only=read_only)
 
+    def id_of(self, name: str) -> str | None:
+        with self._ioctx(name) as ioctx:
+            return remains.image_of(ioctx, name)
+
+    def has_image(self, image_id: str) -> bool:
+        with self._ioctx(f"<{image_id}>") as ioctx:
+            return remains.has_header(ioctx, image_id)
+
+    def has_snaps(self, image_id: str) -> bool:
+        with self._ioctx(f"<{image_id}>") as ioctx:
+            return headers.has_snaps(ioctx, image_id)
+
     def is_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:
             return remains.find(ioctx, name) is not None
@@ -182,10 +194,14 @@ class RbdPool(driver.Pool):
 
     def rename(self, name: str, new_name: str) -> None:
         with self._ioctx(name) as ioctx:
-            # A renaming that was killed half-way leaves the image under both names.
+            if renaming.rename(ioctx, name, new_name):
+                return
+            # A renaming that was killed half-way leaves the image under both names. What another
+            # one has under the new name may be at work this moment.
+            image_id = remains.id_object(ioctx, name)
             for either in (name, new_name):
                 found = remains.find(ioctx, either)
-                if found is not None and found.kind == "alias":
+                if found is not None and found.kind == "alias" and found.by_object == image_id:
                     remains.clear(ioctx, either)
                     if either == name:
                         return

@@ -45,6 +45,8 @@ removing
 
 _SOURCE_REMOVING: Final = 3
 _NORMAL, _MOVING, _RESTORING = 0, 1, 3
+# Of the name object, in bytes; ids are much shorter.
+_LONGEST_ID: Final = 4096
 # Longer than a creation takes between its steps.
 _CREATION_SECONDS: Final = 0.5
 
@@ -74,9 +76,20 @@ class TrashMark:
         return self.state in (_MOVING, _RESTORING)
 
 
+def image_of(ioctx: rados.Ioctx, name: str) -> str | None:
+    """The id of the image that is opened by that name; None: there is none."""
+    image_id = id_object(ioctx, name)
+    return image_id if has_header(ioctx, image_id) else None
+
+
+def has_header(ioctx: rados.Ioctx, image_id: str | None) -> bool:
+    """Whether there is an image of that id, with or without a name."""
+    return bool(image_id) and objects.exists(ioctx, f"rbd_header.{image_id}")
+
+
 def find(ioctx: rados.Ioctx, name: str) -> Remains | None:
     """What is left of a name; None: nothing at all, or a whole image."""
-    by_object = _id_object(ioctx, name)
+    by_object = id_object(ioctx, name)
     by_directory = _looked_up(ioctx, "dir_get_id", name)
     kind = _kind(ioctx, name, by_object, by_directory)
     return None if kind is None else Remains(kind, by_object, by_directory)
@@ -91,14 +104,14 @@ def _kind(
         mark = trash_mark(ioctx, by_directory)
         if mark is not None:
             return "removing" if mark.source == _SOURCE_REMOVING else "trashed"
-    elif _has_header(ioctx, by_object):
-        if by_object == by_directory or _has_header(ioctx, by_directory):
+    elif has_header(ioctx, by_object):
+        if by_object == by_directory or has_header(ioctx, by_directory):
             return None
         other = _looked_up(ioctx, "dir_get_name", by_object)
-        if other in (None, name) or _id_object(ioctx, str(other)) != by_object:
+        if other in (None, name) or id_object(ioctx, str(other)) != by_object:
             return None
         return "alias"
-    return None if _has_header(ioctx, by_directory) else "hollow"
+    return None if has_header(ioctx, by_directory) else "hollow"
 
 
 def clear(ioctx: rados.Ioctx, name: str) -> bool:
@@ -119,7 +132,7 @@ def clear(ioctx: rados.Ioctx, name: str) -> bool:
         return True
     for image_id in {found.by_object, found.by_directory} - {None, ""}:
         _forget(ioctx, name, str(image_id))
-        if not _has_header(ioctx, image_id):
+        if not has_header(ioctx, image_id):
             objects.remove(ioctx, f"rbd_object_map.{image_id}")
     objects.remove(ioctx, f"rbd_id.{name}")
     return True
@@ -128,9 +141,7 @@ def clear(ioctx: rados.Ioctx, name: str) -> bool:
 def is_live(ioctx: rados.Ioctx, name: str, image_id: str) -> bool:
     """Whether an image can be opened by its name, or by another one that the directory has."""
     other = _looked_up(ioctx, "dir_get_name", image_id)
-    return any(
-        _id_object(ioctx, candidate) == image_id for candidate in (name, other) if candidate
-    )
+    return any(id_object(ioctx, candidate) == image_id for candidate in (name, other) if candidate)
 
 
 def trash_mark(ioctx: rados.Ioctx, image_id: str | None) -> TrashMark | None:
@@ -138,7 +149,7 @@ def trash_mark(ioctx: rados.Ioctx, image_id: str | None) -> TrashMark | None:
     if not image_id:
         return None
     try:
-        _, reply = ioctx.execute(TRASH, "rbd", "trash_get", _text(image_id))
+        _, reply = ioctx.execute(TRASH, "rbd", "trash_get", text(image_id))
     except rados.ObjectNotFound:
         return None
     return _mark(reply)
@@ -152,7 +163,7 @@ def finish_trash_move(ioctx: rados.Ioctx, image_id: str) -> None:
     _forget(ioctx, mark.name, image_id)
     if not mark.half_moved:
         return
-    arguments = _text(image_id) + struct.pack("<BB", _NORMAL, mark.state)
+    arguments = text(image_id) + struct.pack("<BB", _NORMAL, mark.state)
     try:
         ioctx.execute(TRASH, "rbd", "trash_state_set", arguments)
     except rados.Error as exc:
@@ -163,7 +174,7 @@ def finish_trash_move(ioctx: rados.Ioctx, image_id: str) -> None:
 
 def half_restored(ioctx: rados.Ioctx, name: str) -> str | None:
     """The id of the image to which a killed restoration has given the name."""
-    image_id = _id_object(ioctx, name)
+    image_id = id_object(ioctx, name)
     mark = trash_mark(ioctx, image_id)
     return image_id if mark is not None and mark.state == _RESTORING else None
 
@@ -175,27 +186,25 @@ def _is_being_removed(ioctx: rados.Ioctx, name: str) -> bool:
 
 def _forget(ioctx: rados.Ioctx, name: str, image_id: str) -> None:
     try:
-        ioctx.execute(DIRECTORY, "rbd", "dir_remove_image", _text(name) + _text(image_id))
+        ioctx.execute(DIRECTORY, "rbd", "dir_remove_image", text(name) + text(image_id))
     except rados.Error as exc:
         # The directory has nothing of it, or has the name for another image.
         if getattr(exc, "errno", None) not in (errno.ESTALE, errno.ENOENT):
             raise
 
 
-def _has_header(ioctx: rados.Ioctx, image_id: str | None) -> bool:
-    return bool(image_id) and objects.exists(ioctx, f"rbd_header.{image_id}")
-
-
-def _id_object(ioctx: rados.Ioctx, name: str) -> str | None:
-    content = objects.read(ioctx, f"rbd_id.{name}")
-    if content:
-        return _untext(content)
-    return "" if objects.exists(ioctx, f"rbd_id.{name}") else None
+def id_object(ioctx: rados.Ioctx, name: str) -> str | None:
+    """What the name object says: an id, or nothing; None: there is no such object."""
+    try:
+        content = ioctx.read(f"rbd_id.{name}", _LONGEST_ID)
+    except rados.ObjectNotFound:
+        return None
+    return _untext(content) if content else ""
 
 
 def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
     try:
-        _, reply = ioctx.execute(DIRECTORY, "rbd", method, _text(key))
+        _, reply = ioctx.execute(DIRECTORY, "rbd", method, text(key))
     except rados.ObjectNotFound:
         return None
     return _untext(reply)
@@ -213,7 +222,7 @@ def _mark(data: bytes) -> TrashMark:
     return TrashMark(source, state, name, seconds + nanoseconds / 1e9)
 
 
-def _text(text: str) -> bytes:
+def text(text: str) -> bytes:
     data = text.encode(errors="surrogateescape")
     return struct.pack("<I", len(data)) + data
 

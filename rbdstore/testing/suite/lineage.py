@@ -37,6 +37,7 @@ def image_id(pool: Pool, name: str) -> str:
 def children(pool: Pool, name: str, snap_id: int) -> set[driver.Child]:
     with pool.open(name) as image:
         found = image.children(snap_id)
+        assert image.has_children(snap_id) == bool(found)
     assert len(set(found)) == len(found)
     return set(found)
 

@@ -88,6 +88,28 @@ class PoolSuite(Suite):
             pool.open(image_id="1234567890")
         assert caught.value.spec is not None
 
+    def test_names_and_ids_are_looked_up(self, pool: Pool, pool2: Pool) -> None:
+        image_id = make(pool, "a")
+        assert pool.id_of("a") == image_id
+        assert pool.id_of("b") is None
+        assert pool2.id_of("a") is None
+        assert pool.has_image(image_id)
+        assert not pool.has_image("1234567890")
+        pool.rename("a", "b")
+        assert (pool.id_of("a"), pool.id_of("b")) == (None, image_id)
+        assert not pool.has_snaps(image_id)
+        snap_id = snap(pool, "b", "s")
+        pool.trash_move("b")
+        assert pool.id_of("b") is None
+        assert pool.has_image(image_id)
+        assert pool.has_snaps(image_id)
+        with pool.open(image_id=image_id, read_only=False) as image:
+            image.remove_snap(snap_id)
+        assert not pool.has_snaps(image_id)
+        pool.trash_remove(image_id)
+        assert not pool.has_image(image_id)
+        assert not pool.has_snaps(image_id)
+
     def test_it_is_opened_by_one_of_the_two(self, pool: Pool) -> None:
         image_id = make(pool, "a")
         with refused(exceptions.InvalidInput):
@@ -252,3 +274,16 @@ class PoolSuite(Suite):
         pool.trash_move("parent")
         found = pool.stats()
         assert (found.provisioned, found.images) == (SIZE, 1)
+
+    # For others
+
+    def test_how_qemu_opens_an_image(self, pool: Pool) -> None:
+        if type(pool).blockdev is Pool.blockdev:
+            with refused(exceptions.NotSupported):
+                pool.blockdev("a")
+            return
+        options = pool.blockdev("a")
+        assert options["driver"]
+        assert all(isinstance(text, str) for pair in options.items() for text in pair)
+        assert not {"key", "secret", "password"} & {key.split("-")[0] for key in options}
+        assert options != pool.blockdev("b")

@@ -100,6 +100,27 @@ class SnapSuite(Suite):
                 image.set_snap(1 << 40)
             assert image.read(0, SIZE) == filled(DATA)
 
+    def test_whether_a_snap_is_still_there(self, pool: Pool) -> None:
+        """Also by a handle that was opened before."""
+        make(pool, "a")
+        with pool.open("a", read_only=False) as writer, pool.open("a") as before:
+            writer.create_snap("s")
+            writer.create_snap("t")
+            first, second = (each.id for each in writer.snaps())
+            with pool.open("a") as reader:
+                reader.set_snap(first)
+                for image in (writer, before, reader):
+                    assert [image.still_has(each) for each in (first, second)] == [True, True]
+                    assert not image.still_has(second + 1000)
+                writer.remove_snap(first)
+                for image in (writer, before, reader):
+                    assert [image.still_has(each) for each in (first, second)] == [False, True]
+            writer.remove_snap(second)
+        with pool.open("a") as reader:
+            pool.remove("a")
+            with refused(exceptions.ImageNotFound):
+                reader.still_has(second)
+
     def test_rename_snap(self, pool: Pool) -> None:
         snap_id = make_parent(pool, "a")
         with pool.open("a", read_only=False) as image:

@@ -106,6 +106,10 @@ class MemoryPool(driver.Pool):
                 raise exceptions.ImageNotFound("no such image", spec=self.spec(f"<{image_id}>"))
             return MemoryImage(self, pool.images[image_id], read_only=read_only)
 
+    def id_of(self, name: str) -> str | None:
+        with self._locked() as pool:
+            return pool.names.get(name)
+
     def clear_debris(self, name: str) -> bool:
         return False
 

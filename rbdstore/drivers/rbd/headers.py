@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an image's header tells at once, for which librbd would open the image."""
+
+from __future__ import annotations
+
+import struct
+
+import rados
+
+# Versions and length of a structure of Ceph's.
+_PREFIX = 6
+
+
+def has_snaps(ioctx: rados.Ioctx, image_id: str) -> bool:
+    """Whether an image has snaps, of whatever kind; False: also where there is no image."""
+    try:
+        _, reply = ioctx.execute(_name(image_id), "rbd", "get_snapcontext", b"")
+    except rados.ObjectNotFound:
+        return False
+    # The latest one's id, then how many there are.
+    _, count = struct.unpack_from("<QI", reply)
+    return bool(count)
+
+
+def children_of_snap(ioctx: rados.Ioctx, image_id: str, snap_id: int) -> int:
+    """How many clones of format 2 a snap has, in whatever pool. Those of format 1 do not count."""
+    try:
+        _, reply = ioctx.execute(
+            _name(image_id), "rbd", "snapshot_get", struct.pack("<Q", snap_id)
+        )
+    except rados.ObjectNotFound:
+        return 0
+    # Id; namespace, with a prefix of its own; name; size; time; and the number.
+    at = _PREFIX + 8
+    at += _PREFIX + _length(reply, at + 2)
+    at += 4 + _length(reply, at) + 8 + 8
+    return _length(reply, at)
+
+
+def _name(image_id: str) -> str:
+    return f"rbd_header.{image_id}"
+
+
+def _length(data: bytes, at: int) -> int:
+    (number,) = struct.unpack_from("<I", data, at)
+    return int(number)
