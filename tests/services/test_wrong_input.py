@@ -60,6 +60,7 @@ _EXPORT = {
 }
 VOLUMES = {
     "close": {},
+    "purge_deleted": {},
     "get": {"name": ("source", "name")},
     "list": {},
     "stats": {},
