@@ -196,7 +196,8 @@ class Delete(base.Command):
                 lambda image: images.delete(
                     location(images, image),
                     in_use=parsed_args.in_use,
-                    progress_of=begin and (lambda clone: begin(f"flatten {clone}")),
+                    progress_of=begin
+                    and (lambda clone: begin(f"flatten {shapes.printable(str(clone))}")),
                 ),
             )
 
