@@ -46,6 +46,7 @@ IMAGES = {
 }
 VOLUMES = {
     "close": {},
+    "purge_deleted": {},
     "get": {"name": ("source", "name")},
     "list": {},
     "stats": {},
