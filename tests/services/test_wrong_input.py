@@ -50,7 +50,6 @@ VOLUMES = {
     "get": {"name": ("source", "name")},
     "list": {},
     "stats": {},
-    "purge_deleted": {},
     "create": {"name": ("volume-1", "new name"), "size": (MiB, "size")},
     "extend": {"name": ("source", "new name"), "size": (2 * MiB, "size")},
     "rename": {"name": ("source", "new name"), "new_name": ("volume-1", "new name")},
