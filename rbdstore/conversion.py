@@ -19,7 +19,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Any, BinaryIO, Final
 
-from oslo_concurrency import processutils
 from oslo_utils import units
 
 from rbdstore import exceptions
@@ -115,6 +114,9 @@ def _run(
     :raises ConversionFailed: it was ended by a limit
     :raises NotSupported: there is none
     """
+    # Not at the top: it takes a tenth of a second, and few programs convert anything.
+    from oslo_concurrency import processutils
+
     limits = processutils.ProcessLimits(
         address_space=settings.conversion_address_space,
         core_file_size=0,

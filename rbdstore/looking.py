@@ -214,7 +214,8 @@ def leaf(found: Child | Parent, problem: str | None = None) -> Tree:
 
 def _kind(image: Image, trashed: bool, snaps: list[Snap]) -> Kind:
     if trashed:
-        return "deleted" if records.is_deleted(image.pool, image.id) else "trash"
+        entry = image.pool.trash_get(image.id)
+        return "deleted" if records.is_deleted(image.pool, image.id, entry) else "trash"
     if image.name.endswith(spec.DELETED_SUFFIX):
         return "deleted"
     if spec.is_draft(image.name):

@@ -165,8 +165,8 @@ class Purging:
 
     def _is_ours(self, entry: TrashEntry) -> bool:
         # One that has a name, too, is somebody's.
-        is_deleted = records.is_deleted(self._pool, entry.image_id)
-        return is_deleted and self._pool.trash_get(entry.image_id) is not None
+        found = self._pool.trash_get(entry.image_id)
+        return found is not None and records.is_deleted(self._pool, found.image_id, found)
 
     def _remove_all(self, removing: _Removing, entries: list[TrashEntry]) -> dict[str, Kept]:
         """Remove them; those that are still there, by their ids."""

@@ -178,7 +178,7 @@ def purge(
     found: Sequence[Parent] = ()
     with leases.held(pool, spec.reclaim_lease(image_id), seconds):
         entry = pool.trash_get(image_id)
-        if entry is not None and not records.is_deleted(pool, image_id):
+        if entry is not None and not records.is_deleted(pool, image_id, entry):
             return []
         later = later or (entry is not None and entry.kept_until > time.time())
         try:
@@ -199,6 +199,8 @@ def purge(
                 _give_back(pool, image_id, entry)
                 return users
             if later or not _remove_snaps(pool, image_id, free) or len(free) < len(snaps):
+                if entry is not None:
+                    records.bind_mark(pool, entry)
                 return []
             if entry is None:
                 records.mark_deleted(pool, image_id, image.name)
@@ -286,8 +288,8 @@ def _carries_clones(snap: Snap) -> bool:
 def _is_deleted(image: Image) -> bool:
     if image.name.endswith(spec.DELETED_SUFFIX):
         return True
-    pool = image.pool
-    return pool.trash_get(image.id) is not None and records.is_deleted(pool, image.id)
+    entry = image.pool.trash_get(image.id)
+    return entry is not None and records.is_deleted(image.pool, image.id, entry)
 
 
 def _has_children(image: Image, snap: Snap) -> bool:

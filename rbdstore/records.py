@@ -3,8 +3,11 @@
 
 One small object beside the image, named after the image's id, with a map: an entry
 ``child/<snap id>/<pool>/<namespace>/<child id>`` for each clone made from it, and an entry
-``deleted`` once it only exists for its clones. It is not image metadata, because librbd copies
-that to every clone, and a clone of a deleted volume is not deleted.
+``deleted`` once it only exists for its clones, or until it is purged. It is not image metadata,
+because librbd copies that to every clone, and a clone of a deleted volume is not deleted.
+
+An entry ``kept-until`` says which stay in the trash the mark is about. An operator may bring the
+image back, and put it there again for reasons of his own: then the mark is void.
 """
 
 from __future__ import annotations
@@ -12,11 +15,12 @@ from __future__ import annotations
 from oslo_log import log
 
 from rbdstore import exceptions, spec
-from rbdstore.driver import Child, Image, Pool
+from rbdstore.driver import Child, Image, Pool, TrashEntry
 
 LOG = log.getLogger(__name__)
 
 _DELETED = "deleted"
+_KEPT_UNTIL = "kept-until"
 
 
 def add_child(parent: Image, snap_id: int, child: Image) -> None:
@@ -59,18 +63,28 @@ def children(parent: Image, snap_id: int) -> list[Child]:
 
 
 def mark_deleted(pool: Pool, image_id: str, name: str) -> None:
-    """Note that ``image_id``, called ``name`` until now, exists for its clones only."""
-    pool.set_keys(spec.record_object(image_id), {_DELETED: name.encode()})
+    """Note that ``image_id``, called ``name`` until now, is about to go to the trash."""
+    pool.set_keys(spec.record_object(image_id), {_DELETED: name.encode(), _KEPT_UNTIL: b""})
 
 
-def is_deleted(pool: Pool, image_id: str) -> bool:
-    """Whether it was noted that the image exists for its clones only."""
-    return _DELETED in pool.get_keys(spec.record_object(image_id))
+def bind_mark(pool: Pool, entry: TrashEntry) -> None:
+    """Note that the mark is about this entry of the trash, and no later one."""
+    pool.set_keys(spec.record_object(entry.image_id), {_KEPT_UNTIL: _stay(entry)})
+
+
+def is_deleted(pool: Pool, image_id: str, entry: TrashEntry | None = None) -> bool:
+    """Whether it was noted that the image is deleted.
+
+    :param entry: what the trash has of it now, if it has
+    """
+    found = pool.get_keys(spec.record_object(image_id))
+    bound = found.get(_KEPT_UNTIL, b"")
+    return _DELETED in found and (entry is None or bound in (b"", _stay(entry)))
 
 
 def unmark_deleted(pool: Pool, image_id: str) -> None:
     """Take the mark back: the image is somebody's after all."""
-    pool.remove_keys(spec.record_object(image_id), [_DELETED])
+    pool.remove_keys(spec.record_object(image_id), [_DELETED, _KEPT_UNTIL])
 
 
 def drop(pool: Pool, image_id: str) -> None:
@@ -83,3 +97,7 @@ def drop(pool: Pool, image_id: str) -> None:
 
 def _entry(snap_id: int, child_pool: Pool, child_id: str) -> str:
     return f"child/{snap_id}/{child_pool.name}/{child_pool.namespace}/{child_id}"
+
+
+def _stay(entry: TrashEntry) -> bytes:
+    return f"{entry.kept_until:.6f}".encode()

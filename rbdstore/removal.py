@@ -87,7 +87,8 @@ def take_name_away(
     else:
         records.mark_deleted(pool, image.id, name)
         pool.trash_move(name, delay=delay or 0)
-        if pool.trash_get(image.id) is None:
+        # Unless somebody has purged it already.
+        if pool.trash_get(image.id) is None and pool.has_image(image.id):
             raise exceptions.ClusterError(
                 "another client gave the name to another image at the same moment, and that one "
                 f"went to the trash: `rbd trash ls {pool.name}` shows it, `rbd trash restore` "

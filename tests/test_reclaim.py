@@ -270,8 +270,10 @@ def test_a_clone_in_the_very_moment(pool, monkeypatch):
 
     def remove_cloned(image, snap_id):
         # By somebody who had seen the parent before it was deleted.
+        kept_until = pool.trash_get(link.image_id).kept_until
         pool.trash_restore(link.image_id, "parent")
         scenes.clone(pool, link, "clone")
+        monkeypatch.setattr(time, "time", lambda: kept_until)
         pool.trash_move("parent")
         monkeypatch.undo()
         remove_snap(image, snap_id)

@@ -77,6 +77,26 @@ def test_what_is_kept_for_longer_can_be_brought_back(place, raw):
     volumes.delete("volume")
 
 
+@pytest.mark.parametrize("options", [LATER, {}], ids=["deferred", "for its clone"])
+def test_what_an_operator_brought_back_and_put_there_himself_is_his(place, raw, options):
+    """A safety copy of his, though the image bears the mark of an earlier deletion."""
+    volumes = place.volumes(**options)
+    make(volumes, raw)
+    volumes.create_cloned_volume("clone", "volume")
+    volumes.delete("volume")
+    ((image_id, name),) = raw.trash("volumes").items()
+    volumes._pool.trash_restore(image_id, name)
+    time.sleep(0.01)
+    volumes._pool.trash_move(name)
+    volumes.delete("clone")
+    (kept,) = volumes.purge_deleted().kept
+    assert (kept.image_id, kept.why) == (image_id, "foreign")
+    assert raw.trash("volumes") == {image_id: "volume"}
+    volumes._pool.trash_restore(image_id, name)
+    assert raw.read("volumes", "volume") == DATA
+    place.volumes().delete("volume")
+
+
 # Parents first and last, and neither; purged after each deletion, or once in the end.
 ORDERS = (
     ("source", "clone", "deep", "of-image"),
