@@ -117,15 +117,16 @@ def test_one_that_hung_and_was_not_succeeded_leaves_nothing(pair, images, raw, t
 
 
 def test_no_thread_is_left_when_no_name_is_claimed(volumes):
+    # Another test's store may be open still.
+    before = set(threads.threading.enumerate())
     volumes.create("volume", MiB)
     volumes.create_cloned_volume("clone", "volume")
     volumes.delete("clone")
     volumes.delete("volume")
 
     def threads_of_ours():
-        return [
-            thread.name for thread in threads.threading.enumerate() if "rbdstore" in thread.name
-        ]
+        now = set(threads.threading.enumerate()) - before
+        return [thread.name for thread in now if "rbdstore" in thread.name]
 
     racers.until(lambda: threads_of_ours() == [])
 
