@@ -171,6 +171,8 @@ def write_conf(
         # trimming, and the objects of removed snapshots would be listed for as long.
         "osd snap trim sleep": 0.001,
     }
+    if settings.get("osd objectstore") == "memstore":
+        defaults |= _ONE_THREAD
     daemon = {
         "public addr": "127.0.0.1",
         "cluster addr": "127.0.0.1",
@@ -193,6 +195,10 @@ def write_conf(
         lines += [f"[{section}]", *(f"{key} = {value}" for key, value in values.items()), ""]
     (path / "ceph.conf").write_text("\n".join(lines))
 
+
+# Two threads of an OSD that change what it has in memory lose count of it: it comes to have less
+# than nothing in use, which passes for a full disk, and then every write waits for ever.
+_ONE_THREAD = {"osd op num shards": 1, "osd op num threads per shard": 1}
 
 _UNUSED_MODULES = " ".join(
     (

@@ -193,6 +193,9 @@ def test_settings_reach_the_daemons(base_dir):
         assert float(value("mon.a", "paxos_propose_interval")) == 1
         assert int(value("osd.2", "osd_client_watch_timeout")) == 7
         assert value("osd.0", "osd_op_queue") == "wpq"
+        # What two of them do at a time, an OSD in memory does not count right.
+        threads = ("osd_op_num_shards", "osd_op_num_threads_per_shard")
+        assert [value("osd.1", option) for option in threads] == ["1", "1"]
 
 
 def test_what_makes_no_sense_is_refused():
