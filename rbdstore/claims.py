@@ -192,6 +192,9 @@ class Claim:
         except exceptions.ClusterError:
             if not self._had_effect():
                 raise
+            # Perhaps half of it only: then the image has the old name, too.
+            with contextlib.suppress(exceptions.ImageNotFound):
+                self.pool.rename(old_name, self.name)
         if not self._had_effect():
             raise exceptions.Duplicate(
                 "another client gave the name away at the same time",
@@ -235,6 +238,10 @@ class Claim:
         """Take back, or complete, whatever the operation left. Repeatable."""
         for draft in self._journal.drafts:
             reclaim.draft(self.pool, draft, self.seconds, self.remember)
+        if self._journal.drafts:
+            with self._or_later():
+                # One of them may have been about to get it.
+                self.pool.clear_debris(self.name)
         for image_id in self._journal.deleted:
             with self._or_later():
                 reclaim.purge(self.pool, image_id, self.seconds, self.remember)

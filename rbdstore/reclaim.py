@@ -38,12 +38,15 @@ def draft(pool: Pool, name: str, seconds: float, remember: Remember) -> None:
 
     :raises InUse: the maker is not dead, though its lease ran out
     """
+    if pool.clear_debris(name):
+        # There was no data in it, or it was a name that a whole image had before it got its own.
+        return
     try:
         with pool.open(name) as image:
             found = lineage.parents(image)
             image_id = image.id
     except exceptions.ImageNotFound:
-        # Nothing there, or no data in it: removing by name clears either.
+        # Nothing there, or one that cannot be opened.
         with contextlib.suppress(exceptions.NotFound):
             pool.remove(name)
         return

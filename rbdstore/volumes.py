@@ -191,7 +191,9 @@ class VolumeStore:
             if not adopted or self._pool.id_of(name) is not None:
                 with self._pool.open(name) as image:
                     image_id = image.id
-                held[new_name].check_free()
+                # Where a renaming was cut off half-way the image has both names.
+                if new_name == name or self._pool.id_of(new_name) != image_id:
+                    held[new_name].check_free()
                 for claim in held.values():
                     claim.note(image_id=image_id)
                 held[new_name].give_name(name)
