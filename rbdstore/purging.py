@@ -137,8 +137,8 @@ class Purging:
                     removing, [entry for entry, is_ours in zip(due, ours, strict=True) if is_ours]
                 )
             for entry, is_ours in zip(due, ours, strict=True):
-                known = self._known.setdefault(_key(entry), _Known(is_ours))
-                known.is_ours = is_ours
+                known = self._known.setdefault(_key(entry), _Known(is_ours=True))
+                known.is_ours = is_ours is not False
                 if not is_ours:
                     kept.append(_foreign(entry))
                 elif entry.image_id in left:
@@ -163,10 +163,10 @@ class Purging:
         self._known = {key: known for key, known in self._known.items() if key in listed}
         return listed
 
-    def _is_ours(self, entry: TrashEntry) -> bool:
-        # One that has a name, too, is somebody's.
+    def _is_ours(self, entry: TrashEntry) -> bool | None:
+        """Whether it is; None: not now, for it has a name, too. It may be on its way."""
         found = self._pool.trash_get(entry.image_id)
-        return found is not None and records.is_deleted(self._pool, found.image_id, found)
+        return records.is_deleted(self._pool, found.image_id, found) if found else None
 
     def _remove_all(self, removing: _Removing, entries: list[TrashEntry]) -> dict[str, Kept]:
         """Remove them; those that are still there, by their ids."""
@@ -191,6 +191,8 @@ class Purging:
         except _OUTAGES:
             raise
         except exceptions.RbdStoreError as error:
+            if self._pool.trash_get(entry.image_id) is None:
+                removing.leave_to_the_next()
             return Kept(entry.name, entry.image_id, "failed", str(error))
         reason = "it has clones"
         if snapshots:
@@ -211,8 +213,15 @@ class _Removing(claims.Claim):
 
     def begin(self, image_ids: Iterable[str]) -> None:
         """Write into the journal what is to be removed next."""
-        self._journal.deleted[:] = image_ids
+        if not self._unfinished:
+            self._journal.deleted.clear()
+            self._journal.parents.clear()
+        self._journal.deleted.extend(image_ids)
         self.note()
+
+    def leave_to_the_next(self) -> None:
+        """Keep the journal: an image is gone, but not all that it was the last to need."""
+        self._unfinished = True
 
     def remove(self, image_id: str) -> list[str]:
         """Remove one, if it may go. May be called by several threads.

@@ -9,7 +9,7 @@ import pytest
 import scenes
 from scenes import SECONDS
 
-from rbdstore import exceptions, leases, records, spec
+from rbdstore import claims, exceptions, leases, purging, records, spec
 from rbdstore.purging import Purged, Purging
 from rbdstore.settings import Settings
 from rbdstore.testing import faults
@@ -240,3 +240,71 @@ def test_cut_off_at_any_call_it_is_finished_by_the_next_one(cluster, pool, work,
         delete()
         assert purge(pool).kept == ()
         assert scenes.contents(cluster) == {}, (n, calls[n - 1])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_what_fails_once_is_done_by_the_next_look(cluster, pool, after):
+    """Also what a removed image was the last to need, though that one is not listed any more."""
+    plan = faults.Plan()
+    found = volumes(faults.FaultyCluster(cluster, plan))
+    found.create("source", MiB)
+
+    def prepare():
+        found.create_cloned_volume("clone", "source")
+        found.delete("clone")
+
+    prepare()
+    plan.watch()
+    found.purge_deleted()
+    calls = plan.stop()
+    for n in range(1, len(calls) + 1):
+        prepare()
+        plan.fail(n, exceptions.ClusterError("injected"), after=after)
+        with contextlib.suppress(exceptions.ClusterError):
+            found.purge_deleted()
+        plan.stop()
+        nobody_is_alive(pool)
+        assert purge(pool).kept == ()
+        with pool.open("source") as source:
+            assert source.snaps() == [], (n, calls[n - 1])
+    found.delete("source")
+    purge(pool)
+    assert scenes.contents(cluster) == {}
+
+
+def test_what_was_half_way_into_the_trash_is_no_others(cluster, pool):
+    """Where moving takes more than one step the image has its name still when it is listed."""
+    found = volumes(cluster)
+    found.create("volume", MiB)
+    found.delete("volume")
+
+    class Moving(type(pool)):
+        def trash_get(self, image_id):
+            return None
+
+    look = Purging(pool, Settings(lease_seconds=SECONDS)).run
+    kind, pool.__class__ = type(pool), Moving
+    assert look().purged == ()
+    pool.__class__ = kind
+    assert look().purged == ("volume",)
+
+
+def test_the_journal_does_not_grow_with_the_trash(cluster, pool, monkeypatch):
+    monkeypatch.setattr(purging, "_MOST_IN_A_JOURNAL", 2)
+    found = volumes(cluster)
+    for number in range(20):
+        found.create(f"source-{number}", MiB)
+        found.create_cloned_volume(f"clone-{number}", f"source-{number}")
+        found.delete(f"clone-{number}")
+    longest = 0
+
+    class Watched(type(pool)):
+        def write_leased(self, key, cookie, data):
+            nonlocal longest
+            if key == spec.lease_object(spec.PURGE_LEASE):
+                longest = max(longest, len(claims.Journal.from_bytes(data).parents))
+            super().write_leased(key, cookie, data)
+
+    pool.__class__ = Watched
+    assert len(purge(pool).purged) == 20
+    assert 0 < longest <= 2
