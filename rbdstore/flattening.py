@@ -35,7 +35,13 @@ class Flattener:
         """``patience`` is for how many seconds a task may stand still before it is given up."""
         self._settings = settings
         self._patience = patience
-        self._slots = threads.threading.BoundedSemaphore(settings.concurrent_flatten_operations)
+        self.reset()
+        threads.reset_in_child(self)
+
+    def reset(self) -> None:
+        """Forget who is at it: a child process has none of its parent's threads."""
+        most = self._settings.concurrent_flatten_operations
+        self._slots = threads.threading.BoundedSemaphore(most)
 
     def flatten(self, pool: Pool, image_id: str, *, progress: Progress | None = None) -> None:
         """Make an image independent of its parent, be it in the trash. It stays in use meanwhile.
@@ -79,13 +85,13 @@ class Flattener:
     def _slot(self, waiting: Callable[[], None]) -> Iterator[None]:
         # Not in one go: that could not be ended, and a green thread would stop all others, those
         # that have the slots among them.
-        while not self._slots.acquire(blocking=False):
+        while not (slots := self._slots).acquire(blocking=False):
             waiting()
             time.sleep(_SLOT_SECONDS)
         try:
             yield
         finally:
-            self._slots.release()
+            slots.release()
 
     def _in_background(self, image: Image, progress: Progress | None) -> None:
         """Have the cluster do it. What it does not do is left to the caller, and logged."""

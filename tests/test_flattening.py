@@ -3,6 +3,8 @@
 
 import contextlib
 import logging
+import os
+import signal
 import threading
 import time
 
@@ -72,6 +74,25 @@ def test_what_no_task_can_reach_is_flattened_here(cluster):
     for pool in map(cluster.open_pool, ("images", "volumes")):
         assert pool.list_images() == []
         assert pool.trash_list() == []
+
+
+def test_a_child_process_has_slots_of_its_own(cluster):
+    """Whoever had those of its parent is not there to give them back."""
+    images, volumes = stores(cluster)
+    volumes.clone("volume", images.add("image", DATA).uri)
+    pool = cluster.open_pool("volumes")
+    flattener = Flattener(Settings(concurrent_flatten_operations=1))
+    with flattener._slot(lambda: None):
+        pid = os.fork()
+        if not pid:
+            status = 1
+            try:
+                signal.alarm(60)
+                flattener.flatten(pool, id_of(pool, "volume"))
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(pid, 0)[1] == 0
 
 
 # Tasks
