@@ -38,12 +38,17 @@ class Store(Closing):
         """Put the services over ``cluster``, which the store closes with itself."""
         self._cluster = cluster
         self._settings = settings
-        self._lock = threads.threading.RLock()
+        self.reset()
+        threads.reset_in_child(self)
         self._closed = False
         self._pool: Pool | None = None
         self._purger: deferral.Purger | None = None
         self._images: images.ImageStore | None = None
         self._volumes: volumes.VolumeStore | None = None
+
+    def reset(self) -> None:
+        """In a child process: a thread that it has not may have been at work here."""
+        self._lock = threads.threading.RLock()
 
     @property
     def pool_name(self) -> str:
