@@ -212,9 +212,15 @@ def purge(
             # Gone, or half removed by somebody who was killed: its parents are in a journal.
             if later:
                 return []
-        if not _remove_for_good(
-            pool, image_id, seconds if patience is None else patience, progress
-        ):
+        try:
+            gone = _remove_for_good(
+                pool, image_id, seconds if patience is None else patience, progress
+            )
+        except exceptions.InUse:
+            _bind_mark(pool, image_id, entry)
+            raise
+        if not gone:
+            _bind_mark(pool, image_id, entry)
             return []
     records.drop(pool, image_id)
     for parent in found:
@@ -232,6 +238,13 @@ def _give_back(pool: Pool, image_id: str, entry: TrashEntry | None) -> None:
         LOG.warning("%s stays in the trash, for its snapshots: %s", image_id, error)
     else:
         records.unmark_deleted(pool, image_id)
+
+
+def _bind_mark(pool: Pool, image_id: str, entry: TrashEntry | None) -> None:
+    """Have the mark be about the stay in the trash that begins now, or has been found."""
+    entry = entry or pool.trash_get(image_id)
+    if entry is not None:
+        records.bind_mark(pool, entry)
 
 
 def _remove_for_good(

@@ -308,3 +308,27 @@ def test_the_journal_does_not_grow_with_the_trash(cluster, pool, monkeypatch):
     pool.__class__ = Watched
     assert len(purge(pool).purged) == 20
     assert 0 < longest <= 2
+
+
+def test_what_was_in_use_and_was_put_there_again_by_an_operator_is_his(cluster, pool):
+    """The deletion ended while somebody had it open; then it was brought back."""
+    found = VolumeStore(cluster.open_pool("volumes"), Settings(pool="volumes", lease_seconds=0.5))
+    found.create("volume", MiB)
+
+    class Opened(type(pool)):
+        def trash_move(self, name, *, delay=0):
+            opened.enter_context(self.open(name, read_only=False))
+            super().trash_move(name, delay=delay)
+
+    with contextlib.ExitStack() as opened:
+        kind, found._pool.__class__ = type(pool), Opened
+        found.delete("volume")
+        found._pool.__class__ = kind
+    (entry,) = pool.trash_list()
+    pool.trash_restore(entry.image_id, "volume")
+    time.sleep(0.01)
+    pool.trash_move("volume")
+    assert kept(purge(pool)) == {"volume": "foreign"}
+    # Nor by who finishes that deletion.
+    found.delete("volume")
+    assert scenes.trash(pool) == ["volume"]
