@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from oslo_log import log
@@ -191,8 +191,7 @@ class Purging:
         except _OUTAGES:
             raise
         except exceptions.RbdStoreError as error:
-            if self._pool.trash_get(entry.image_id) is None:
-                removing.leave_to_the_next()
+            removing.leave_to_the_next(entry.image_id)
             return Kept(entry.name, entry.image_id, "failed", str(error))
         reason = "it has clones"
         if snapshots:
@@ -219,9 +218,11 @@ class _Removing(claims.Claim):
         self._journal.deleted.extend(image_ids)
         self.note()
 
-    def leave_to_the_next(self) -> None:
-        """Keep the journal: an image is gone, but not all that it was the last to need."""
-        self._unfinished = True
+    def leave_to_the_next(self, image_id: str) -> None:
+        """Keep the journal if it alone knows of an image that could not wholly be removed."""
+        # What is in the trash still is found there again.
+        if self.pool.trash_get(image_id) is None:
+            self._unfinished = True
 
     def remove(self, image_id: str) -> list[str]:
         """Remove one, if it may go. May be called by several threads.
@@ -240,10 +241,26 @@ class _Removing(claims.Claim):
 
     def _finish(self) -> None:
         for image_id in self._journal.deleted:
-            # What somebody has open is in the trash still, where it is found again.
-            with contextlib.suppress(exceptions.InUse):
+            try:
                 self.remove(image_id)
+            except _OUTAGES:
+                raise
+            except exceptions.RbdStoreError as error:
+                LOG.debug("%s is left for later: %s", image_id, error)
+                self.leave_to_the_next(image_id)
         self.take_back_unused()
+
+    @contextlib.contextmanager
+    def _or_later(self) -> Iterator[None]:
+        # One that cannot be taken back must not keep all others in the trash.
+        try:
+            with super()._or_later():
+                yield
+        except _OUTAGES:
+            raise
+        except exceptions.RbdStoreError as error:
+            LOG.warning("left for later: %s", error)
+            self._unfinished = True
 
     def _take_back(self) -> None:
         # There is nothing to take back: the next one goes on.

@@ -332,3 +332,27 @@ def test_what_was_in_use_and_was_put_there_again_by_an_operator_is_his(cluster, 
     # Nor by who finishes that deletion.
     found.delete("volume")
     assert scenes.trash(pool) == ["volume"]
+
+
+def test_what_can_never_be_removed_does_not_keep_the_others(cluster, pool):
+    """Nor where one was killed at it, whose journal has it."""
+    found = volumes(cluster)
+    for name in ("broken", "volume"):
+        found.create(name, MiB)
+        found.delete(name)
+    broken, _volume = pool.trash_list()
+
+    class Broken(type(pool)):
+        def trash_remove(self, image_id, *, progress=None):
+            if image_id == broken.image_id:
+                raise exceptions.ClusterError("the cluster failed")
+            super().trash_remove(image_id, progress=progress)
+
+    journal = claims.Journal(["purge"], "none", deleted=[broken.image_id])
+    scenes.die(pool, spec.PURGE_LEASE, journal)
+    kind, pool.__class__ = type(pool), Broken
+    now = purge(pool)
+    assert (now.purged, kept(now)) == (("volume",), {"broken": "failed"})
+    pool.__class__ = kind
+    assert purge(pool).purged == ("broken",)
+    assert scenes.contents(cluster) == {}
