@@ -238,7 +238,7 @@ class Claim:
         """Take back, or complete, whatever the operation left. Repeatable."""
         for draft in self._journal.drafts:
             reclaim.draft(self.pool, draft, self.seconds, self.remember)
-        if self._journal.drafts:
+        if self._journal.drafts and self.pool.id_of(self.name) is None:
             with self._or_later():
                 # One of them may have been about to get it.
                 self.pool.clear_debris(self.name)

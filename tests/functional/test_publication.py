@@ -139,3 +139,28 @@ def test_half_a_name_of_what_is_not_made_after_all(sandbox, raw, cut_off):
         volumes.create_cloned_volume("clone", "source")
     assert not [key for key in raw.objects("volumes") if "clone" in key]
     volumes.delete("source")
+
+
+@pytest.mark.parametrize("cut_off", [CutError()], ids=["killed"], indirect=True)
+def test_a_name_that_another_client_is_about_to_give_is_left_alone(sandbox, raw, cut_off):
+    """His image has both names for a moment, and would have none if one were taken from it."""
+    volumes = stores.volume_store(sandbox)
+    volumes.create("source", len(DATA))
+    raw.create("volumes", "others", len(DATA))
+    with raw.ioctx("volumes") as ioctx:
+        content = ioctx.read("rbd_id.others")
+        cut_off(0, after=False)
+        publish = volumes._pool.rename
+
+        def rename(name, new_name):
+            ioctx.write_full("rbd_id.clone", content)
+            publish(name, new_name)
+
+        volumes._pool.rename = rename
+        with pytest.raises(CutError):
+            volumes.create_cloned_volume("clone", "source")
+        del volumes._pool.rename
+        assert ioctx.read("rbd_id.clone") == content
+        ioctx.remove_object("rbd_id.clone")
+    raw.remove("volumes", "others")
+    volumes.delete("source")
