@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import atexit
 import random
+import weakref
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -17,6 +19,8 @@ from rbdstore.settings import Settings
 LOG = log.getLogger(__name__)
 
 _CLOSE_SECONDS: Final = 10
+
+_purgers: weakref.WeakSet[Purger] = weakref.WeakSet()
 
 
 class Purger:
@@ -32,6 +36,7 @@ class Purger:
         self._closed = False
         self.reset()
         threads.reset_in_child(self)
+        _purgers.add(self)
 
     def reset(self) -> None:
         """Forget the thread: a child process has none of its parent's."""
@@ -113,3 +118,10 @@ class Purger:
 
 class _ClosedError(Exception):
     """The store was closed meanwhile."""
+
+
+@atexit.register
+def _close_all() -> None:
+    # librbd calls back while it removes, and the process would abort once Python is taken down.
+    for purger in list(_purgers):
+        purger.close()

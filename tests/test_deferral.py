@@ -3,8 +3,11 @@
 
 import logging
 import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import memory
 import pytest
@@ -216,3 +219,39 @@ def test_a_child_process_has_a_thread_of_its_own(connect, workers):
         finally:
             os._exit(status)
     assert os.waitpid(pid, 0)[1] == 0
+
+
+UNCLOSED = """
+import atexit
+import sys
+import threading
+
+sys.path[:0] = {paths!r}
+
+
+def running():
+    return [one.name for one in threading.enumerate() if one.daemon]
+
+
+# What is registered first is called last.
+atexit.register(lambda: print(running()))
+
+import memory
+
+store = memory.memory_store(pool="rbd", enable_deferred_deletion=True)
+store.volumes.list()
+print(running())
+"""
+
+
+def test_it_ends_with_a_process_that_closes_nothing():
+    """What librbd tells of a removal's progress would come to an interpreter that is no more."""
+    paths = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+    done = subprocess.run(
+        [sys.executable, "-c", UNCLOSED.format(paths=paths)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["['rbdstore-purging']", "[]"]
