@@ -181,7 +181,10 @@ class RbdPool(driver.Pool):
     def clear_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:
             found = remains.find(ioctx, name)
-            if found is None or found.kind != "removing":
+            if found is None:
+                # Not looked for twice: all of the trash is read for it.
+                return False
+            if found.kind != "removing":
                 return remains.clear(ioctx, name)
             with contextlib.suppress(rbd.ImageNotFound):
                 try:
