@@ -104,11 +104,7 @@ class Flattener:
         except exceptions.ImageNotFound:
             # It was renamed or deleted in this moment.
             return
-        except (
-            exceptions.PermissionDenied,
-            exceptions.NotSupported,
-            exceptions.ClusterError,
-        ) as error:
+        except exceptions.RbdStoreError as error:
             LOG.warning("%s is flattened here and not by the cluster: %s", image.spec, error)
             return
         try:
@@ -141,8 +137,9 @@ class Flattener:
         while True:
             try:
                 now = cluster.task_progress(task)
-            except (exceptions.ClusterError, exceptions.PermissionDenied) as error:
-                # The manager may have died; the next one goes on with its tasks.
+            except exceptions.RbdStoreError as error:
+                # The manager may have died; the next one goes on with its tasks, and until it has
+                # loaded its modules it knows of no such command.
                 problem = str(error)
             else:
                 if now is None:

@@ -25,6 +25,9 @@ PATIENCE = 0.5
 
 DENIED = exceptions.PermissionDenied("`ceph auth caps client.x mgr 'profile rbd'` grants it")
 SILENT = exceptions.Timeout("the cluster's manager did not answer")
+# What one says that has just taken over, and has not loaded its modules.
+STARTING = exceptions.InvalidInput("the cluster refused an argument (no handler found)")
+DISABLED = exceptions.NotSupported("the cluster cannot do it (the module is not enabled)")
 
 
 @pytest.fixture
@@ -175,7 +178,7 @@ def test_a_task_tells_how_far_it_is(managed, caplog):
     assert warnings(caplog) == []
 
 
-@pytest.mark.parametrize("refusal", [DENIED, SILENT, exceptions.NotSupported("no tasks")])
+@pytest.mark.parametrize("refusal", [DENIED, SILENT, STARTING, DISABLED])
 def test_what_no_manager_takes_is_flattened_here(managed, caplog, refusal):
     managed.begin(refusal=refusal)
     flatten(managed)
@@ -219,7 +222,7 @@ def test_a_task_that_cannot_be_cancelled_is_named(managed, caplog):
 
 
 def test_another_manager_goes_on_with_the_task(managed, caplog):
-    managed.begin(0.2, SILENT, SILENT, 0.2, 0.7)
+    managed.begin(0.2, SILENT, STARTING, DISABLED, 0.2, 0.7)
     flatten(managed)
     assert warnings(caplog) == []
 
