@@ -107,7 +107,8 @@ def clear_debris(claim: claims.Claim) -> bool:
     pool, name = claim.pool, claim.name
     if pool.clear_debris(name):
         return True
-    if pool.id_of(name) is not None:
+    # Of an image that is still listed, the name may be lost by which it is opened.
+    if name in pool.list_images():
         raise exceptions.ClusterError(
             "it is there but cannot be opened, so its parent is missing; nothing was changed",
             spec=pool.spec(name),
