@@ -36,6 +36,10 @@ BEGINNING: Final = 64 * units.Ki
 # A vhdx image's size is found only if it comes in a later piece than what says where it is.
 _PIECE: Final = 64 * units.Ki
 
+# Wherever in its descriptor QEMU finds that, comments included, it opens what is named there, be
+# it on another host; the inspector lets it pass.
+_VMDK_PARENT: Final = b"parentfilenamehint"
+
 _VHD_TYPE: Final = slice(60, 64)
 _VHD_DIFFERENCING: Final = 4
 
@@ -58,6 +62,7 @@ def check_beginning(begin: bytes, disk_format: str) -> None:
     """See that a body which begins like that is of the format that was declared, and of no other.
 
     :raises FormatMismatch: it is not
+    :raises UnsafeImage: it is a vmdk image that has a parent
     """
     # Filled up, too, so that what was cut off is seen to be of its format all the same; not only,
     # for a vmdk image may be nothing but text.
@@ -68,6 +73,8 @@ def check_beginning(begin: bytes, disk_format: str) -> None:
             f"the image was declared as {disk_format}, but looks like "
             + " and ".join(sorted(found))
         )
+    if disk_format == "vmdk" and _VMDK_PARENT in begin.lower():
+        raise exceptions.UnsafeImage("the vmdk image is refused: it has a parent")
 
 
 def _formats(begin: bytes) -> set[str]:

@@ -48,6 +48,19 @@ def differencing_vhd(data):
     return data[:60] + struct.pack(">I", 4) + data[64:]
 
 
+def vmdk_with_parent(data, line, *, beyond=False):
+    """A vmdk whose descriptor has that line, which makes QEMU open another file with it.
+
+    :param beyond: the line comes after what the header says that the descriptor is
+    """
+    begin = data.index(b"# Disk DescriptorFile")
+    text = data[begin : data.index(b"\0", begin)].replace(b"CID=ffffffff", b"CID=11111111")
+    sectors = -(-len(text) // 512)
+    text = text.ljust(512 * sectors, b"\n") + line
+    changed = data[:begin] + text + data[begin + len(text) :]
+    return changed[:36] + struct.pack("<Q", sectors) + changed[44:] if beyond else changed
+
+
 def vhd_of(data, size):
     """A vhd that says of its disk, where QEMU does not look, that it is that large."""
     footer = data[:40] + struct.pack(">Q", size) + data[48:64] + bytes(4) + data[68:512]

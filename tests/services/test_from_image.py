@@ -241,6 +241,9 @@ def hostile(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hostile")
     qcow2 = containers.make(folder, DISK, "-O", "qcow2")
     vhd = containers.make(folder, DISK, "-O", "vpc")
+    vmdk = containers.make(folder, DISK, "-O", "vmdk")
+    streamed = containers.make(folder, DISK, *containers.KINDS["vmdk streamed"][1])
+    hint = b'parentFileNameHint="/etc/passwd"'
     text = b'# Disk DescriptorFile\ncreateType="monolithicFlat"\nRW 99 FLAT "/etc/passwd" 0\n'
     unsafe, broken, other = (
         exceptions.UnsafeImage,
@@ -262,6 +265,22 @@ def hostile(tmp_path_factory):
         ),
         "a PiB": (create("1P"), ("qcow2", exceptions.InvalidSize, "1125899906842624 bytes")),
         "a vhd with a parent": (containers.differencing_vhd(vhd), ("vhd", unsafe, "parent")),
+        "a vmdk with a parent": (
+            containers.vmdk_with_parent(vmdk, hint),
+            ("vmdk", unsafe, "parent"),
+        ),
+        "a vmdk with a parent in a comment": (
+            containers.vmdk_with_parent(vmdk, b"# " + hint),
+            ("vmdk", unsafe, "parent"),
+        ),
+        "a vmdk with a parent after its descriptor": (
+            containers.vmdk_with_parent(vmdk, hint, beyond=True),
+            ("vmdk", unsafe, "parent"),
+        ),
+        "a streamed vmdk with a parent": (
+            containers.vmdk_with_parent(streamed, hint),
+            ("vmdk", unsafe, "parent"),
+        ),
         "an extent elsewhere": (text, ("vmdk", unsafe, "Unsupported subformat")),
         "a feature of the future": (
             qcow2[:72] + b"\x01" + qcow2[73:],
