@@ -36,6 +36,8 @@ BEGINNING: Final = 64 * units.Ki
 # A vhdx image's size is found only if it comes in a later piece than what says where it is.
 _PIECE: Final = 64 * units.Ki
 
+_QCOW2_ENCRYPTION: Final = slice(32, 36)
+
 # Wherever in its descriptor QEMU finds that, comments included, it opens what is named there, be
 # it on another host; the inspector lets it pass.
 _VMDK_PARENT: Final = b"parentfilenamehint"
@@ -163,6 +165,8 @@ class Inspection:
             raise self._broken(error) from error
         if self._format == "vhd" and self._field(_VHD_TYPE, "big") == _VHD_DIFFERENCING:
             raise exceptions.UnsafeImage("the vhd image is refused: it has a parent")
+        if self._format == "qcow2" and self._field(_QCOW2_ENCRYPTION, "big"):
+            raise exceptions.UnsafeImage("the qcow2 image is refused: it is encrypted")
 
     def _vdi_length(self) -> int:
         block_size, blocks = self._field(_VDI_BLOCK_SIZE), self._field(_VDI_BLOCKS)

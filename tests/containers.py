@@ -61,6 +61,11 @@ def vmdk_with_parent(data, line, *, beyond=False):
     return changed[:36] + struct.pack("<Q", sectors) + changed[44:] if beyond else changed
 
 
+def encrypted_qcow2(data):
+    """A qcow2 that says that its data are encrypted, by LUKS."""
+    return data[:32] + struct.pack(">I", 2) + data[36:]
+
+
 def vhd_of(data, size):
     """A vhd that says of its disk, where QEMU does not look, that it is that large."""
     footer = data[:40] + struct.pack(">Q", size) + data[48:64] + bytes(4) + data[68:512]

@@ -281,6 +281,10 @@ def hostile(tmp_path_factory):
             containers.vmdk_with_parent(streamed, hint),
             ("vmdk", unsafe, "parent"),
         ),
+        "an encrypted qcow2": (
+            containers.encrypted_qcow2(qcow2),
+            ("qcow2", unsafe, "encrypted"),
+        ),
         "an extent elsewhere": (text, ("vmdk", unsafe, "Unsupported subformat")),
         "a feature of the future": (
             qcow2[:72] + b"\x01" + qcow2[73:],
