@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, BinaryIO, Final, Literal, Self
 
@@ -76,9 +77,13 @@ class Source:
         )
 
     def request(self, verb: str) -> list[Any]:
-        """What a claim for making something from it is asked for."""
+        """What a claim for making something from it is asked for.
+
+        It is written in the cluster, and locations of some kinds have a password in them.
+        """
         has_body = self.open_image is not None
-        return [verb, list(self.locations), self.size, self.disk_format, has_body]
+        locations = hashlib.sha256(repr(self.locations).encode()).hexdigest()
+        return [verb, locations, self.size, self.disk_format, has_body]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -132,7 +137,7 @@ def make(
         order = settings.object_order(chunk_size)
         digests = _Copy(draft, source, settings, order, progress).make(passed_over)
     outcome = Outcome("copy" if digests else "clone", location, tuple(passed_over))
-    draft.note(outcome=_to_journal(outcome, digests))
+    draft.note(outcome=_to_journal(outcome, source, digests))
     draft.publish()
     return outcome
 
@@ -300,11 +305,16 @@ def _too_small(size: int) -> exceptions.InvalidSize:
 # What a repeated call is told
 
 
-def _to_journal(outcome: Outcome, digests: transfer.Digests | None) -> dict[str, Any]:
+def _to_journal(
+    outcome: Outcome, source: Source, digests: transfer.Digests | None
+) -> dict[str, Any]:
     return {
         "method": outcome.method,
         "location": outcome.location,
-        "passed_over": [[verdict.location, verdict.reason] for verdict in outcome.passed_over],
+        "passed_over": [
+            [source.locations.index(verdict.location), verdict.reason]
+            for verdict in outcome.passed_over
+        ],
         "body": digests and dataclasses.asdict(digests),
     }
 
@@ -325,5 +335,7 @@ def _adopt(draft: Draft, source: Source, settings: Settings) -> Outcome:
             raise exceptions.Duplicate(
                 "it was made of another image", spec=draft.pool.spec(draft.name)
             )
-    passed_over = tuple(cloneable.Verdict(*each) for each in told["passed_over"])
+    passed_over = tuple(
+        cloneable.Verdict(source.locations[index], reason) for index, reason in told["passed_over"]
+    )
     return Outcome(told["method"], told["location"], passed_over)

@@ -205,7 +205,7 @@ def check_locations(locations: Iterable[object]) -> tuple[str, ...]:
     """
     if isinstance(locations, str | bytes | bytearray):
         raise exceptions.InvalidLocation(
-            f"{exceptions.shown(locations)} is one location, not a list of locations"
+            f"{_shown(str(locations))} is one location, not a list of locations"
         )
     if not isinstance(locations, Iterable):
         raise exceptions.InvalidLocation(
@@ -227,6 +227,10 @@ _CHECKS: Final = {
 
 
 def _shown(uri: str) -> str:
+    scheme, mark, rest = uri.partition("://")
+    if mark and scheme != "rbd":
+        # Without the user and the password before the host, and a token after the path.
+        uri = f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
     return repr(uri) if len(uri) <= 300 else f"{uri[:300]!r}..."
 
 

@@ -83,6 +83,18 @@ def test_a_copy_that_was_made_is_told_again(plan, volumes):
     volumes.delete("volume-1")
 
 
+def test_what_is_secret_in_a_location_is_not_written_in_the_cluster(plan, cluster, volumes):
+    location = "s3://access:SECRET@s3.example/bucket/key"
+    cut_off_once_published(plan, volumes, [location])
+    (state,) = (pool for pool in cluster._cluster._state.pools.values() if pool.images)
+    written = [volumes._pool.read_object(key) for key in state.objects]
+    assert any(b"copy" in journal for journal in written)
+    assert not [journal for journal in written if b"SECRET" in journal]
+    made = make(volumes, [location])
+    assert [verdict.location for verdict in made.passed_over] == [location]
+    volumes.delete("volume-1")
+
+
 def test_a_copy_of_another_image_is_not(plan, volumes):
     cut_off_once_published(plan, volumes)
     with pytest.raises(exceptions.Duplicate, match="made of another image"):

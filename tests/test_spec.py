@@ -6,7 +6,7 @@ import re
 import pytest
 import wrong
 
-from rbdstore import spec
+from rbdstore import exceptions, spec
 from rbdstore.spec import ImageSpec, Location
 
 FSID = "6f0f4a2e-5a5c-4a39-9d3f-8f2f1c3c2b10"
@@ -153,6 +153,24 @@ def test_a_location_comes_back_as_it_was(name):
 def test_the_form_of_a_location():
     assert Location("a b", FSID, "images", "snap").uri == f"rbd://{FSID}/images/a%20b/snap"
     assert Location("a b").uri == "rbd://a%20b"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://access:SECRET@s3.example/bucket/key",
+        "s3://access:SEC/RET@s3.example/bucket/key",
+        "swift+https://account%3Auser:SECRET@keystone.example:5000/v3/images/key",
+        "https://glance.example/image?token=SECRET",
+    ],
+)
+def test_what_is_secret_in_a_location_is_not_told(uri):
+    for call, argument in ((Location.parse, uri), (spec.check_locations, uri)):
+        with pytest.raises(exceptions.InvalidLocation) as caught:
+            call(argument)
+        assert uri.partition("://")[0] in str(caught.value)
+        for secret in ("access", "SEC", "RET"):
+            assert secret not in str(caught.value)
 
 
 def test_the_old_form_says_neither_cluster_nor_pool():
