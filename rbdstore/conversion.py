@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -179,17 +179,19 @@ def _follow(
     deadline = time.monotonic() + seconds
     stream: Any = process.stdout
     unread = b""
-    while time.monotonic() < deadline:
-        if not select.select([stream], [], [], _LOOK_SECONDS)[0]:
-            continue
-        said = os.read(stream.fileno(), 4096)
-        if not said:
-            return True
-        unread += said
-        if found := _PERCENT.findall(unread):
-            unread = unread[unread.rindex(b"%)") :]
-            if progress is not None:
-                progress(min(size, int(float(found[-1]) * size / 100)), size)
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        while time.monotonic() < deadline:
+            if not selector.select(_LOOK_SECONDS):
+                continue
+            said = os.read(stream.fileno(), 4096)
+            if not said:
+                return True
+            unread += said
+            if found := _PERCENT.findall(unread):
+                unread = unread[unread.rindex(b"%)") :]
+                if progress is not None:
+                    progress(min(size, int(float(found[-1]) * size / 100)), size)
     return False
 
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Volumes from images: which location is cloned, what is copied, and what is refused."""
 
+import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -410,6 +412,20 @@ def test_what_ends_qemu_img_is_told(volumes, qemu_img, tmp_path, unchanged, monk
     monkeypatch.setenv("PATH", str(programs))
     with pytest.raises(exceptions.NotSupported, match="install qemu-utils"):
         take(volumes, container, "qcow2")
+
+
+def test_a_process_may_have_many_files_open(volumes, raw, tmp_path):
+    """More than select() can count to."""
+    container = containers.make(tmp_path, DISK, "-O", "qcow2")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.ExitStack() as stack:
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+        for _ in range(1100):
+            stack.callback(os.close, os.dup(0))
+        take(volumes, container, "qcow2")
+    assert holds(raw, DISK)
+    volumes.delete("volume-1")
 
 
 def test_a_directory_for_conversions_that_is_none(place, tmp_path, unchanged):
