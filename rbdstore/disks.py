@@ -280,10 +280,11 @@ class DiskStore:
         settings = self._settings
         patience = settings.destroy_volume_retries * settings.destroy_volume_retry_interval
         deadline = time.monotonic() + patience
+        names = {spec.made_as(name) for name in self._pool.list_images()}
         there = {
-            spec.made_as(name)
-            for name in self._pool.list_images()
-            if spec.is_disk(name, instance) and not spec.is_deleted(name)
+            name
+            for name in names
+            if spec.is_disk(name, instance) and not spec.is_unfinished_or_deleted(name)
         }
         errors = []
         # Of one that is not there, a killed maker's journal may be.

@@ -41,6 +41,7 @@ EXPORT_SNAP_PREFIX: Final = RESERVED_PREFIX + "export."
 LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
 RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
 DISK_KINDS: Final = ("", "local", "swap", "config")
+_DRAFT: Final = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _DISK: Final = re.compile(r"(.+)_disk(?:\.[a-z0-9]+)*")
 BACKUP_SNAP: Final = re.compile(r"backup\.[^/@]+\.snap\.\d+(\.\d+)?\Z")
 
@@ -250,7 +251,8 @@ def is_draft(name: object) -> bool:
 
 def made_as(name: str) -> str:
     """The name that a draft is to get; that of anything else is what it is."""
-    return name.removesuffix(PARTIAL_SUFFIX).rpartition(".")[0] if is_draft(name) else name
+    found = _DRAFT.fullmatch(name)
+    return found[1] if found else name
 
 
 def is_deleted(name: str) -> bool:

@@ -161,6 +161,8 @@ def test_a_direct_snapshot(disks, disk, images, raw):
 
 def test_every_disk_of_an_instance_goes_and_no_other(disks, disk, images, raw):
     others = [f"{INSTANCE}_disk2", f"{INSTANCE}0_disk", f"{INSTANCE}_disk_disk", "volume-1"]
+    # What ends like what is being made, and is not.
+    others += [f"{INSTANCE}_disk.partial", f"{INSTANCE}_disk.swap.partial"]
     mine = [disks.name(INSTANCE, kind) for kind in ("local", "swap", "config", "eph0")]
     for name in others + mine:
         raw.create("volumes", name, MiB)
