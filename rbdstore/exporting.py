@@ -74,8 +74,9 @@ class Exporter:
         watch = timeutils.StopWatch()
         watch.start()
         if how.flatten == "task" and how.method != "copy":
-            # To be told before anything is made, where there are no tasks.
-            with contextlib.suppress(exceptions.ClusterError):
+            # To be told before anything is made, where there are no tasks. Who may not ask for
+            # one, or gets no answer, has it flattened here.
+            with contextlib.suppress(exceptions.ClusterError, exceptions.PermissionDenied):
                 self._pool.cluster.task_progress("any")
         # The journal of the snapshots. That of the image is beside the image, for its own user.
         claim = self._claim(image_id)

@@ -42,6 +42,27 @@ def test_tasks_that_there_are_none_of_are_refused_first(stores, method):
     assert left(volumes) == before
 
 
+@pytest.mark.parametrize("error", [exceptions.PermissionDenied, exceptions.Timeout])
+def test_who_gets_no_task_has_the_image_flattened_here(stores, monkeypatch, caplog, error):
+    volumes, images = stores
+
+    def refuse(*_arguments):
+        raise error("the manager says no")
+
+    for call in ("task_progress", "flatten_in_background"):
+        monkeypatch.setattr(type(volumes._cluster), call, refuse)
+    before = left(volumes)
+    made = volumes.volumes.copy_to_image("volume-1", images.images, "image-1", flatten="task")
+    assert (made.method, made.reason) == ("cow", "")
+    with images.images._pool.open("image-1") as image:
+        assert image.parent() is None
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line == "images/image-1 is flattened here and not by the cluster: the manager says no"
+    images.images.delete(made.uri)
+    snaps, _objects = left(volumes)
+    assert snaps == before[0]
+
+
 def test_a_namespace_of_images(stores):
     """A location names none, so that only who knows the namespace finds the image."""
     cluster = memory.memory_cluster(pools=["volumes", "images", "images/ours"])
