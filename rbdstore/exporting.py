@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """A volume or a disk becomes an image: as a clone that is flattened in the cluster, or as a copy.
 
-A snapshot of it, ``rbdstore.export.<random>``, is cloned into the pool of the images, by the user
-of the volume, and flattened: that is librbd's work, and nothing is read or written here. Where it
-cannot work (another cluster, no right to write in that pool) what was begun is taken back, and the
-snapshot's data is uploaded by the images' own user.
+A snapshot, ``rbdstore.export.<random>.<image id>``, is cloned into the pool of the images, by the
+volume's user, and flattened: that is librbd's work, and nothing is read or written here. Where
+it cannot work (another cluster, no right to write in that pool) what was begun is taken back, and
+the snapshot's data is uploaded by the images' own user.
 
 Until the image has let go of it, the snapshot stays. With a flatten in the background it outlives
 the call: a thread of the store removes it when the flatten has ended or, if that is no more by
-then, whoever next exports or deletes the volume.
+then, whoever next exports or deletes the volume. So do these with a snapshot whose maker died
+before anything was cloned from it.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from rbdstore import (
     transfer,
 )
 from rbdstore.cloning import Cloner
-from rbdstore.driver import Child, Image, Pool, Snap, find_snap
+from rbdstore.driver import Child, Image, Parent, Pool, Snap, find_snap
 from rbdstore.exports import ExportedImage, How, Images
 from rbdstore.hashing import Digests
 from rbdstore.reader import Reader
@@ -95,10 +96,14 @@ class Exporter:
         )
         return made
 
-    def _claim(self, image_id: str) -> claims.Claim:
-        seconds = self._settings.lease_seconds
+    def _claim(self, image_id: str, *, wait: float | None = None) -> claims.Claim:
         return claims.Claim(
-            self._pool, spec.export_lease(image_id), ["export"], seconds, effect="none"
+            self._pool,
+            spec.export_lease(image_id),
+            ["export"],
+            self._settings.lease_seconds,
+            effect="none",
+            wait=wait,
         )
 
     def _make(
@@ -167,7 +172,7 @@ class Exporter:
         return _exported(uri, "cow", how.hashing_algo, digests)
 
     def _fill(self, draft: drafts.Draft, claim: claims.Claim, image: Image, how: How) -> None:
-        snap = self._snapshot(claim, image)
+        snap = self._snapshot(claim, image, draft.name)
         draft.clone(image, snap, None)
         with draft.open() as made:
             # Without it, a snapshot of the image would need the volume for ever.
@@ -225,7 +230,7 @@ class Exporter:
     def _copy(
         self, claim: claims.Claim, image: Image, images: Images, image_id: str, how: How
     ) -> ExportedImage:
-        snap = self._snapshot(claim, image)
+        snap = self._snapshot(claim, image, image_id)
         algorithm = how.hashing_algo or "sha512"
         with self._read(image.pool.open(image_id=image.id), snap) as data:
             body = _and_then(data, claim.take_back_unused)
@@ -245,9 +250,9 @@ class Exporter:
 
     # Snapshots
 
-    def _snapshot(self, claim: claims.Claim, image: Image) -> Snap:
+    def _snapshot(self, claim: claims.Claim, image: Image, image_id: str) -> Snap:
         """Make a snapshot that goes as soon as nothing needs it any more."""
-        name = spec.new_export_snap()
+        name = spec.new_export_snap(image_id)
         claim.note(parents=[lineage.link(image, name)])
         with self._pool.open(image_id=image.id, read_only=False) as source:
             source.create_snap(name)
@@ -258,24 +263,34 @@ class Exporter:
     def _take_back_earlier(self, claim: claims.Claim, image: Image) -> None:
         """Remove the snapshots of earlier exports whose images have been flattened since.
 
-        One of which no image is recorded is not touched: somebody may be about to clone it.
+        One of which no image is recorded goes, too, unless somebody is about to clone it.
         """
         for snap in image.snaps():
             if not spec.is_export_snap(snap.name):
                 continue
+            link = lineage.link(image, snap.name)
             with contextlib.suppress(exceptions.NotFound, exceptions.PermissionDenied):
                 recorded = records.children(image, snap.id)
-                if not recorded or image.children(snap.id):
+                if not recorded:
+                    self._take_back_abandoned(link, spec.exported_as(snap.name))
+                    continue
+                if image.children(snap.id):
                     continue
                 for child in recorded:
                     self._complete(child)
                 reclaim.unused_snap(
                     self._pool,
-                    lineage.link(image, snap.name),
+                    link,
                     self._settings.lease_seconds,
                     claim.remember,
                     freed_by=recorded[-1].image_id,
                 )
+
+    def _take_back_abandoned(self, link: Parent, image_id: str) -> None:
+        """Remove a snapshot that nothing was cloned from, if who made it is no more."""
+        with contextlib.suppress(exceptions.InUse), self._claim(image_id, wait=0) as claim:
+            claim.note(parents=[link])
+            claim.take_back_unused()
 
     def _complete(self, child: Child) -> None:
         """Do what a flatten in the background leaves to a client; of one that failed, all."""

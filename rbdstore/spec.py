@@ -3,18 +3,18 @@
 
 Every name that is found on disk is made here, so that this file is the whole list of them.
 
-===============================  ==================================================================
-``<image id>``                   a Glance image; its snapshot ``snap`` is what gets cloned
-``<instance uuid>_disk``         a Nova instance's disk; more have ``.local``, ``.swap``, ...
-``<name>.<random>.partial``      an image, volume or disk being made; renamed when it is whole
-``<name>.deleted``               a deleted volume that clones still need (clone format 1, Cinder's)
-``<volume>.clone_snap``          snapshot a volume was cloned from (clone format 1, Cinder's)
-``rbdstore.clone.<random>``      snapshot volumes were cloned from (clone format 2)
-``rbdstore.deleted.<snap id>``   a user's deleted snapshot that clones still need
-``rbdstore.export.<random>``     snapshot of a volume or disk that is becoming an image
-``rbdstore.lease.<name>``        object: who makes, renames or deletes that name, and how far
-``rbdstore.image.<image id>``    object: what was cloned from that image, and if it is deleted
-===============================  ==================================================================
+=================================  ===============================================================
+``<image id>``                     a Glance image; its snapshot ``snap`` is what gets cloned
+``<instance uuid>_disk``           a Nova instance's disk; more have ``.local``, ``.swap``, ...
+``<name>.<random>.partial``        an image, volume or disk being made; renamed when it is whole
+``<name>.deleted``                 a deleted volume that clones need (clone format 1, Cinder's)
+``<volume>.clone_snap``            snapshot a volume was cloned from (clone format 1, Cinder's)
+``rbdstore.clone.<random>``        snapshot volumes were cloned from (clone format 2)
+``rbdstore.deleted.<snap id>``     a user's deleted snapshot that clones still need
+``rbdstore.export.<random>.<id>``  snapshot of a volume or disk that is becoming that image
+``rbdstore.lease.<name>``          object: who makes, renames or deletes that name, and how far
+``rbdstore.image.<image id>``      object: what was cloned from that image, and if it is deleted
+=================================  ===============================================================
 """
 
 from __future__ import annotations
@@ -336,9 +336,14 @@ def clone_snap_v1(volume: str) -> str:
     return volume + CLONE_SNAP_SUFFIX
 
 
-def new_export_snap() -> str:
-    """A fresh snapshot of a volume or a disk, to make an image of."""
-    return EXPORT_SNAP_PREFIX + uuid.uuid4().hex
+def new_export_snap(image_id: str) -> str:
+    """A fresh snapshot of a volume or a disk, to make that image of."""
+    return f"{EXPORT_SNAP_PREFIX}{uuid.uuid4().hex[:8]}.{image_id}"
+
+
+def exported_as(snap: str) -> str:
+    """The id of the image that such a snapshot is for; of who made it, the lease is on that."""
+    return snap.removeprefix(EXPORT_SNAP_PREFIX).partition(".")[2]
 
 
 def is_export_snap(snap: str) -> bool:

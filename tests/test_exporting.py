@@ -2,12 +2,14 @@
 """Images from volumes, where the driver at hand cannot do all that was asked for."""
 
 import threading
+import time
 
 import memory
 import pytest
 
-from rbdstore import exceptions, spec
+from rbdstore import exceptions, settings, spec, store
 from rbdstore.afterwards import Afterwards
+from rbdstore.testing import faults
 
 
 @pytest.fixture
@@ -19,10 +21,8 @@ def stores():
 
 
 def left(store):
-    with store.volumes._pool.open("volume-1") as image:
-        snaps = image.snaps()
     pools = store._cluster._state.pools.values()
-    return snaps, [[*pool.objects] for pool in pools]
+    return snaps_of(store), [[*pool.objects] for pool in pools]
 
 
 @pytest.mark.parametrize("method", ["auto", "cow"])
@@ -61,6 +61,35 @@ def test_who_gets_no_task_has_the_image_flattened_here(stores, monkeypatch, capl
     images.images.delete(made.uri)
     snaps, _objects = left(volumes)
     assert snaps == before[0]
+
+
+def test_who_exports_it_next_removes_what_one_who_died_had_snapshotted():
+    """Whatever the next image's id is: that of the dead one's is not asked for again."""
+    plan = faults.Plan()
+    cluster = faults.FaultyCluster(memory.memory_cluster(), plan)
+    volumes, images = (
+        store.Store(cluster, settings.Settings(pool=pool, lease_seconds=1))
+        for pool in ("volumes", "images")
+    )
+    volumes.volumes.create("volume-1", 5)
+    plan.watch()
+    volumes.volumes.copy_to_image("volume-1", images.images, "image-1")
+    at = plan.stop().index("Image.create_snap") + 1
+    for method in ("cow", "copy"):
+        plan.fail(at, exceptions.Timeout("injected"), after=True, lasting=True)
+        with pytest.raises(exceptions.Timeout):
+            volumes.volumes.copy_to_image("volume-1", images.images, "image-2", method=method)
+        plan.stop()
+        assert len(snaps_of(volumes)) == 1
+        # Until its leases have run out.
+        time.sleep(1.2)
+        volumes.volumes.copy_to_image("volume-1", images.images, f"image-{method}")
+        assert snaps_of(volumes) == []
+
+
+def snaps_of(volumes):
+    with volumes.volumes._pool.open("volume-1") as image:
+        return image.snaps()
 
 
 def test_a_namespace_of_images(stores):

@@ -80,6 +80,7 @@ def test_every_derived_name_fits_where_librbd_keeps_it(name):
         spec.clone_snap_v1(name),
         spec.lease_object(name),
         spec.record_object(image_id),
+        spec.new_export_snap(name),
     ]
     # The object that maps a name to an image's id, and the longest file name there is.
     assert max(len(f"rbd_id.{each}".encode()) for each in derived) <= 255
@@ -96,6 +97,10 @@ def test_derived_names():
     assert spec.record_object("12ab") == "rbdstore.image.12ab"
     assert spec.new_clone_snap().startswith("rbdstore.clone.")
     assert spec.new_clone_snap() != spec.new_clone_snap()
+    exported = spec.new_export_snap("image.1")
+    assert spec.is_export_snap(exported)
+    assert spec.exported_as(exported) == "image.1"
+    assert exported != spec.new_export_snap("image.1")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 import samples
 
 import rbdstore
-from rbdstore import exceptions, spec
+from rbdstore import exceptions, leases, spec
 from rbdstore.exports import ExportedImage
 
 MiB = samples.MiB
@@ -191,7 +191,11 @@ def test_a_flatten_that_ends_when_its_store_is_no_more(
 
 
 def test_a_snapshot_that_somebody_is_about_to_clone_is_left_alone(volumes, images, volume, raw):
-    name = spec.new_export_snap()
+    name = spec.new_export_snap("image-9")
     raw.snap("volumes", volume, name, protect=False)
-    images.delete(volumes.copy_to_image(volume, images, "image-2").uri)
+    with leases.held(volumes._pool, spec.export_lease("image-9"), 30):
+        images.delete(volumes.copy_to_image(volume, images, "image-2").uri)
     assert raw.snaps("volumes", volume) == [name]
+    # Nobody is, any more.
+    images.delete(volumes.copy_to_image(volume, images, "image-2").uri)
+    assert raw.snaps("volumes", volume) == []
