@@ -26,7 +26,10 @@ CONTAINERS: Final[Mapping[str, str]] = {
 """The formats that have to be converted, as Glance names them, with QEMU's names."""
 
 PLAIN: Final = ("raw", "iso")
-"""The formats that are a disk's own bytes, and may begin with a partition table."""
+"""The formats that are a disk's own bytes."""
+
+# What such a disk may begin with: a partition table, or the header of an encrypted volume.
+_INSIDE: Final[Mapping[str, set[str]]] = {"raw": {"gpt", "luks"}, "iso": {"gpt"}}
 
 DISK_FORMATS: Final = (*PLAIN, *CONTAINERS)
 
@@ -69,7 +72,7 @@ def check_beginning(begin: bytes, disk_format: str) -> None:
     # Filled up, too, so that what was cut off is seen to be of its format all the same; not only,
     # for a vmdk image may be nothing but text.
     found = (_formats(begin) | _formats(begin.ljust(BEGINNING, b"\0"))) or {"raw"}
-    allowed = {disk_format} | ({"gpt"} if disk_format in PLAIN else set())
+    allowed = {disk_format} | _INSIDE.get(disk_format, set())
     if not found <= allowed or (disk_format not in found and disk_format != "raw"):
         raise exceptions.FormatMismatch(
             f"the image was declared as {disk_format}, but looks like "

@@ -191,6 +191,17 @@ def test_a_body_larger_than_the_volume_is_refused(volumes, tmp_path, unchanged):
             take(volumes, body, size=len(DISK) - 1)
 
 
+def test_a_disk_with_partitions_or_encrypted_is_raw_all_the_same(volumes, raw):
+    """As the image of an encrypted volume is, that Cinder made."""
+    partitioned = DISK[:510] + b"\x55\xaa" + DISK[512:]
+    for data in (partitioned, b"LUKS\xba\xbe\0\1" + DISK[8:], b"LUKS\xba\xbe\0\2" + DISK[8:]):
+        take(volumes, io.BytesIO(data))
+        assert holds(raw, data)
+        volumes.delete("volume-1")
+        with pytest.raises(exceptions.FormatMismatch):
+            take(volumes, io.BytesIO(data), "qcow2")
+
+
 def test_a_cd_is_copied(volumes, raw, qemu_img):
     cd = cd_image()
     take(volumes, io.BytesIO(cd), "iso")
