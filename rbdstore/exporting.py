@@ -9,7 +9,7 @@ the snapshot's data is uploaded by the images' own user.
 Until the image has let go of it, the snapshot stays. With a flatten in the background it outlives
 the call: a thread of the store removes it when the flatten has ended or, if that is no more by
 then, whoever next exports or deletes the volume. So do these with a snapshot whose maker died
-before anything was cloned from it.
+before the image was whole.
 """
 
 from __future__ import annotations
@@ -263,18 +263,19 @@ class Exporter:
     def _take_back_earlier(self, claim: claims.Claim, image: Image) -> None:
         """Remove the snapshots of earlier exports whose images have been flattened since.
 
-        One of which no image is recorded goes, too, unless somebody is about to clone it.
+        Those go, too, that a dead maker left, with what it was making of them.
         """
         for snap in image.snaps():
             if not spec.is_export_snap(snap.name):
                 continue
             link = lineage.link(image, snap.name)
             with contextlib.suppress(exceptions.NotFound, exceptions.PermissionDenied):
+                if children := image.children(snap.id):
+                    self._take_back_drafts(children)
+                    continue
                 recorded = records.children(image, snap.id)
                 if not recorded:
                     self._take_back_abandoned(link, spec.exported_as(snap.name))
-                    continue
-                if image.children(snap.id):
                     continue
                 for child in recorded:
                     self._complete(child)
@@ -291,6 +292,18 @@ class Exporter:
         with contextlib.suppress(exceptions.InUse), self._claim(image_id, wait=0) as claim:
             claim.note(parents=[link])
             claim.take_back_unused()
+
+    def _take_back_drafts(self, children: Iterable[Child]) -> None:
+        """Remove those that are no images yet, and their snapshot, if who made them is no more."""
+        for child in children:
+            if spec.is_draft(child.image):
+                pool = self._pool.cluster.open_pool(child.pool, child.namespace)
+                name, seconds = spec.made_as(child.image), self._settings.lease_seconds
+                with (
+                    contextlib.suppress(exceptions.InUse),
+                    claims.Claim(pool, name, ["export"], seconds, effect="none", wait=0),
+                ):
+                    """To claim the name is to finish what a dead holder was at."""
 
     def _complete(self, child: Child) -> None:
         """Do what a flatten in the background leaves to a client; of one that failed, all."""
