@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 from oslo_log import log
 from oslo_utils import units
@@ -17,13 +16,13 @@ from rbdstore import (
     cloning,
     connections,
     deferral,
-    drafts,
+    deriving,
     exceptions,
     exporting,
     exports,
     imports,
     lineage,
-    parallel,
+    listing,
     purging,
     removal,
     sizes,
@@ -31,43 +30,15 @@ from rbdstore import (
     spec,
     transfer,
 )
-from rbdstore.driver import Pool, PoolStats, Progress, Snap, find_snap
+from rbdstore.driver import Pool, PoolStats, Progress
+from rbdstore.listing import Volume, VolumeFromImage
 from rbdstore.settings import Settings
+
+__all__ = ["CHUNK_SIZE", "Volume", "VolumeFromImage", "VolumeStore"]
 
 LOG = log.getLogger(__name__)
 
 CHUNK_SIZE = 4 * units.Mi
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Volume:
-    """A volume, as it was when it was looked at.
-
-    :ivar size: in bytes
-    :ivar parent: the snapshot it shares data with, if it is a clone
-    :ivar depth: how many parents it has above it
-    :ivar snapshots: the names of the user's snapshots, oldest first
-    """
-
-    name: str
-    size: int
-    parent: spec.ImageSpec | None
-    depth: int
-    snapshots: tuple[str, ...]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class VolumeFromImage(Volume):
-    """A volume that was made from an image, and how.
-
-    :ivar method: ``clone``, or ``copy``: of the image's body
-    :ivar location: what was cloned; empty where it was copied
-    :ivar passed_over: the locations that were not cloned, each with the ``reason``
-    """
-
-    method: Literal["clone", "copy"]
-    location: str
-    passed_over: tuple[cloneable.Verdict, ...]
 
 
 class VolumeStore:
@@ -81,6 +52,7 @@ class VolumeStore:
         self._settings = settings
         self._purger = purger
         self._cloner = cloning.Cloner(settings)
+        self._deriver = deriving.Deriver(pool, settings, self._cloner)
         self._exporter = exporting.Exporter(pool, settings, self._cloner)
 
     def close(self) -> None:
@@ -92,34 +64,11 @@ class VolumeStore:
 
     def get(self, name: str) -> Volume:
         """:raises ImageNotFound, InvalidName:"""
-        return self._look(spec.check_name(name), {})
-
-    def _look(self, name: str, depths: lineage.Depths) -> Volume:
-        with self._pool.open(name) as image:
-            parent = image.parent()
-            return Volume(
-                name,
-                image.size(),
-                parent.spec if parent else None,
-                lineage.depth(image, depths),
-                tuple(snap.name for snap in image.snaps() if _is_users(snap)),
-            )
+        return listing.look(self._pool, spec.check_name(name))
 
     def list(self) -> Sequence[Volume]:
         """All volumes, sorted by name; what is being made or deleted is none."""
-        depths: lineage.Depths = {}
-
-        def look(name: str) -> Volume | None:
-            try:
-                return self._look(name, depths)
-            except exceptions.NotFound:
-                return None
-
-        names = sorted(self._pool.list_images())
-        found = parallel.each(
-            look, (name for name in names if not spec.is_unfinished_or_deleted(name))
-        )
-        return [volume for volume in found if volume is not None]
+        return listing.look_at_all(self._pool)
 
     def stats(self) -> PoolStats:
         """What the pool holds. No volume is opened for it."""
@@ -224,7 +173,7 @@ class VolumeStore:
             try:
                 if wait:
                     with self._pool.open(name) as image:
-                        removal.check_no_snaps(image, _is_ours)
+                        removal.check_no_snaps(image, listing.is_ours)
                         removal.check_unwatched(image, wait)
                 # Anew, because whoever had it open may have made snapshots and clones.
                 image = self._pool.open(name)
@@ -232,7 +181,7 @@ class VolumeStore:
                 removal.clear_debris(claim)
                 return
             with image:
-                removal.check_no_snaps(image, _is_ours)
+                removal.check_no_snaps(image, listing.is_ours)
                 clones = lineage.children(image)
                 removal.check_unwatched(image, 0)
                 removal.take_name_away(claim, image, clones, delay=self._delay())
@@ -314,17 +263,8 @@ class VolumeStore:
         """
         name = spec.check_new_name(name)
         location = cloneable.check(self._pool, uri, disk_format)
-        uri, size = location.uri, sizes.check_size_or_none(size)
-        with self._draft(name, ["clone", uri, size]) as draft:
-            if not draft.adopted:
-                with cloneable.opened(self._pool, location) as (image, snap):
-                    cloning.check_fits(image, snap, size)
-                    draft.check_free()
-                    draft.clone(image, snap, size)
-                    depth = lineage.depth_of_clones(image, snap)
-                draft.publish()
-            made = self.get(name) if draft.adopted else _made(draft, depth)
-        LOG.info("cloned %s from %s", self._pool.spec(name), uri)
+        made = self._deriver.clone(name, location, sizes.check_size_or_none(size))
+        LOG.info("cloned %s from %s", self._pool.spec(name), location.uri)
         return made
 
     def create_from_image(
@@ -362,23 +302,10 @@ class VolumeStore:
         name = spec.check_new_name(name)
         source = imports.Source.of(locations, size, disk_format, open_image)
         transfer.check_progress(progress)
-        with self._draft(name, source.request("create_from_image")) as draft:
-            outcome = imports.make(
-                draft, source, self._settings, chunk_size=CHUNK_SIZE, progress=progress
-            )
-            made = self.get(name)
-        way = f"a clone of {outcome.location}" if outcome.location else "a copy of its body"
+        made = self._deriver.from_image(name, source, CHUNK_SIZE, progress)
+        way = f"a clone of {made.location}" if made.location else "a copy of its body"
         LOG.info("created %s from an image, by %s", self._pool.spec(name), way)
-        return VolumeFromImage(
-            made.name,
-            made.size,
-            made.parent,
-            made.depth,
-            made.snapshots,
-            outcome.method,
-            outcome.location,
-            outcome.passed_over,
-        )
+        return made
 
     def create_from_snapshot(
         self, name: str, volume: str, snapshot: str, size: int | None = None
@@ -394,19 +321,7 @@ class VolumeStore:
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
         size = sizes.check_size_or_none(size)
-        request = ["create_from_snapshot", volume, snapshot, size]
-        with self._draft(name, request) as draft:
-            if not draft.adopted:
-                with self._pool.open(volume) as source:
-                    snap = find_snap(source, snapshot)
-                    cloning.check_fits(source, snap, size)
-                    draft.check_free()
-                    self._cloner.clone_snapshot(draft, source, snap, size)
-                    depth = lineage.depth_of_clones(source, snap)
-                if self._settings.flatten_volume_from_snapshot:
-                    self._cloner.flatten_draft(draft)
-                draft.publish()
-            made = self.get(name) if draft.adopted else _made(draft, depth)
+        made = self._deriver.from_snapshot(name, volume, snapshot, size)
         LOG.info("created %s from %s", self._pool.spec(name), self._pool.spec(volume, snapshot))
         return made
 
@@ -440,18 +355,9 @@ class VolumeStore:
         names = spec.check_new_names(names)
         source = spec.check_new_name(source)
         size = sizes.check_size_or_none(size)
-        with contextlib.ExitStack() as stack:
-            request = ["create_cloned_volume", source, size]
-            # In one order everywhere, so that two callers do not wait for each other.
-            made = [stack.enter_context(self._draft(name, request)) for name in sorted(names)]
-            new = [draft for draft in made if not draft.adopted]
-            depth = self._cloner.clone_volume(new, source, size)
-            volumes = {
-                draft.name: self.get(draft.name) if draft.adopted else _made(draft, depth)
-                for draft in made
-            }
+        made = self._deriver.from_volume(names, source, size)
         LOG.info("created %d clones of %s", len(names), self._pool.spec(source))
-        return [volumes[name] for name in names]
+        return made
 
     # Other things from volumes
 
@@ -516,23 +422,3 @@ class VolumeStore:
         """How many seconds a deleted volume waits for its removal; None: it is removed at once."""
         settings = self._settings
         return settings.deferred_deletion_delay if settings.enable_deferred_deletion else None
-
-    def _draft(self, name: str, request: Iterable[Any]) -> drafts.Draft:
-        seconds = self._settings.lease_seconds
-        return drafts.Draft(self._pool, name, request, seconds, effect="make")
-
-
-def _made(draft: drafts.Draft, depth: int) -> Volume:
-    """What was verified before it was given its name need not be looked at again."""
-    parent = draft.parent
-    return Volume(
-        draft.name, draft.size, parent.spec if parent else None, depth if parent else 0, ()
-    )
-
-
-def _is_users(snap: Snap) -> bool:
-    return not snap.trashed and not _is_ours(snap.name)
-
-
-def _is_ours(snap: str) -> bool:
-    return spec.is_reserved_snap(snap) or spec.is_backup_snap(snap)
