@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import resource
 import selectors
 import signal
 import subprocess
@@ -118,11 +119,11 @@ def _run(
     from oslo_concurrency import processutils
 
     limits = processutils.ProcessLimits(
-        address_space=settings.conversion_address_space,
+        address_space=_allowed(resource.RLIMIT_AS, settings.conversion_address_space),
         core_file_size=0,
-        cpu_time=settings.conversion_cpu_seconds,
+        cpu_time=_allowed(resource.RLIMIT_CPU, settings.conversion_cpu_seconds),
         # What it says goes to a file, too.
-        file_size=max(size, units.Mi),
+        file_size=_allowed(resource.RLIMIT_FSIZE, max(size, units.Mi)),
     )
     limited = [
         *(sys.executable, "-m", "oslo_concurrency.prlimit", *limits.prlimit_args(), "--"),
@@ -170,6 +171,12 @@ def _run(
                 f"({_end_of(said)})"
             )
         return status, _end_of(said)
+
+
+def _allowed(limit: int, wanted: int) -> int:
+    """As much of it as this process may have itself."""
+    _soft, hard = resource.getrlimit(limit)
+    return wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
 
 
 def _follow(

@@ -531,6 +531,24 @@ def test_qemu_img_dies_with_its_process_and_the_call_can_be_repeated(
     volumes.delete("volume-1")
 
 
+def test_a_service_may_be_under_stricter_limits_itself(place, scratch, raw, tmp_path):
+    container = tmp_path / "image"
+    container.write_bytes(containers.make(tmp_path, DISK, "-O", "qcow2"))
+    options = place.options(
+        "volumes", image_conversion_dir=str(scratch), image_conversion_cpu_limit=1000
+    )
+    subprocess.run(
+        [
+            *("prlimit", "--cpu=300", sys.executable, "-c", _MAKER),
+            json.dumps([place.driver, options, str(container)]),
+        ],
+        cwd=places.ROOT,
+        check=True,
+    )
+    assert holds(raw, DISK)
+    place.volumes("admin").delete("volume-1")
+
+
 def wait_until(is_so):
     deadline = time.monotonic() + 60
     while not is_so():
