@@ -176,7 +176,7 @@ class DiskStore:
     ) -> imports.Outcome:
         """Make a disk from the body of an image, which shares nothing with it.
 
-        :param data: a binary file, bytes, or an iterable of bytes
+        :param data: a binary file, bytes, or an iterable of bytes; closed where it has a ``close``
         :param size: of the disk, in bytes; no smaller than the image's
         :raises: as :meth:`clone`
         """
