@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from measuring import machine, results, rounds
 from rbdstore.testing.sandbox import CephSandbox
@@ -44,11 +44,13 @@ class Plan:
     :ivar make: takes a :class:`Given`, and returns a context manager of a :class:`rounds.Case`
     :ivar lasts: how many seconds a round takes on an idle machine, roughly
     :ivar times: rounds for each pair that is asked for, where one is short
+    :ivar settings: of its cluster, beside the usual ones
     """
 
     make: Callable
     lasts: float
     times: int = 1
+    settings: Mapping = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,7 +158,7 @@ def _measure(job):
         kept.begin(job.case, machine.describe())
         # Production's monitors gather changes for a second.
         with (
-            CephSandbox(paxos_propose_interval=1.0) as ceph,
+            CephSandbox(paxos_propose_interval=1.0, settings=job.plan.settings) as ceph,
             job.plan.make(Given(ceph, job.folder, job.quick)) as case,
         ):
             for number, found in enumerate(rounds.take_turns(case, job.count), 1):
