@@ -54,12 +54,22 @@ class ToImage(base.Command, show.ShowOne):
                 progress=progress,
             )
         return (
-            ("id", "location", "size", "method", "checksum", "os_hash_algo", "os_hash_value"),
+            (
+                "id",
+                "location",
+                "size",
+                "method",
+                "reason",
+                "checksum",
+                "os_hash_algo",
+                "os_hash_value",
+            ),
             (
                 image,
                 made.uri,
                 shapes.Size(made.size),
                 made.method,
+                shapes.Maybe(made.reason or None),
                 shapes.Maybe(made.checksum),
                 shapes.Maybe(made.os_hash_algo),
                 shapes.Maybe(made.os_hash_value),

@@ -80,7 +80,7 @@ def disks_of(sandbox, user="nova"):
 def test_image_to_disk_to_image_as_nova(sandbox, raw, glance, image, passed):
     disks = disks_of(sandbox)
     passed.update(read=0, written=0)
-    stores.volume_store(sandbox, user="nova", pool="vms").clone(DISK, image.uri)
+    assert disks.clone(DISK, [image.uri], SIZE).method == "clone"
     made = disks.snapshot_to_image(DISK, glance, "image-2")
     assert (made.method, made.size, made.uri) == ("cow", SIZE, glance.uri("image-2"))
     assert passed == {"read": 0, "written": 0}
@@ -183,7 +183,7 @@ def test_before_the_flatten_the_cost_does_not_grow_with_the_size(
         with monkeypatch.context() as patched:
             patched.setattr(RbdImage, "flatten", refuse)
             plan.watch()
-            nova.volumes.clone(DISK, images.images.uri("image-1"))
+            nova.disks.clone(DISK, [images.images.uri("image-1")], size)
             with pytest.raises(exceptions.NoSpace):
                 nova.disks.snapshot_to_image(DISK, images.images, "image-2", method="cow")
             counted.append(plan.stop())

@@ -63,6 +63,7 @@ def test_an_image_of_it(shell, disk, images, noun):
         "location": images.uri("image-2"),
         "size": 9 * MiB,
         "method": "copy",
+        "reason": None,
         "checksum": hashlib.md5(data).hexdigest(),
         "os_hash_algo": "sha256",
         "os_hash_value": hashlib.sha256(data).hexdigest(),
