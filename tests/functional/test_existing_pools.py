@@ -295,6 +295,20 @@ def test_an_operator_s_trashed_parent_stays_when_its_last_clone_goes(stock, volu
 
 
 @FORMATS
+def test_one_that_is_listed_but_has_lost_its_name_is_not_taken_for_deleted(stock, volumes):
+    stock.create("volumes", VOLUME, data=b"still there")
+    with stock.ioctx("volumes") as ioctx:
+        content = ioctx.read(f"rbd_id.{VOLUME}")
+        ioctx.remove_object(f"rbd_id.{VOLUME}")
+        with pytest.raises(exceptions.ClusterError, match="cannot be opened"):
+            volumes.delete(VOLUME)
+        assert stock.images("volumes") == [VOLUME]
+        ioctx.write_full(f"rbd_id.{VOLUME}", content)
+    assert stock.read("volumes", VOLUME)[:11] == b"still there"
+    volumes.delete(VOLUME)
+
+
+@FORMATS
 def test_an_operator_s_snapshot_on_a_deleted_volume_is_kept(stock, volumes):
     stock.create("volumes", VOLUME, data=samples.pattern(VOLUME, SIZE))
     cinder_clone(stock, VOLUME, OTHER)
