@@ -326,7 +326,7 @@ class Claim:
             # Whoever has the lease now has taken back what was ours, and what is there is theirs:
             # all but a draft that we may have made since.
             for draft in self._journal.drafts:
-                reclaim.draft(self.pool, draft, self.seconds, _forget_nothing)
+                reclaim.draft(self.pool, draft, self.seconds, reclaim.forget)
             raise
         self._finish()
         if self._unfinished or self._had_effect():
@@ -362,7 +362,3 @@ class Claim:
                 f"release cannot read it ({error}); finish that with the release that wrote it, "
                 f"or remove the object by `rados -p {self.pool.name} rm {key}`"
             ) from error
-
-
-def _forget_nothing(parents: Iterable[Parent]) -> None:
-    """For a leftover whose parents are in a journal already."""

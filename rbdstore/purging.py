@@ -158,7 +158,7 @@ class Purging:
             # It cannot have been removed, so somebody has brought it back.
             if key not in listed and entry.kept_until > now:
                 seconds = self._settings.lease_seconds
-                reclaim.purge(pool, entry.image_id, seconds, _forget, later=True)
+                reclaim.purge(pool, entry.image_id, seconds, reclaim.forget, later=True)
         self._early = {key: entry for key, entry in listed.items() if entry.kept_until > now}
         self._known = {key: known for key, known in self._known.items() if key in listed}
         return listed
@@ -279,7 +279,3 @@ def _foreign(entry: TrashEntry) -> Kept:
 def _early(entry: TrashEntry) -> Kept:
     until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(entry.kept_until)))
     return Kept(entry.name, entry.image_id, "too early", f"it is kept until {until}")
-
-
-def _forget(_parents: Iterable[Parent]) -> None:
-    """For who keeps no journal."""

@@ -27,6 +27,11 @@ LOG = log.getLogger(__name__)
 
 Remember = Callable[[Iterable[Parent]], None]
 
+
+def forget(_parents: Iterable[Parent]) -> None:
+    """To remember nothing: for who keeps no journal, or has them in one already."""
+
+
 _removals: gathering.Gathering[None] = gathering.Gathering(0, str)
 
 

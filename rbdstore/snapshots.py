@@ -5,10 +5,8 @@ them; rolled back to.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from rbdstore import claims, exceptions, leases, lineage, reclaim, removal, spec
-from rbdstore.driver import Image, Parent, Pool, find_snap
+from rbdstore.driver import Image, Pool, find_snap
 from rbdstore.undo import Undo
 
 
@@ -42,7 +40,7 @@ def create(pool: Pool, name: str, snapshot: str, seconds: float, *, protect: boo
     finally:
         if deleted is not None:
             # It may have been left for this snapshot.
-            reclaim.purge(pool, deleted, seconds, _forget)
+            reclaim.purge(pool, deleted, seconds, reclaim.forget)
 
 
 def delete(pool: Pool, name: str, snapshot: str, seconds: float) -> None:
@@ -102,7 +100,3 @@ def _remove(image: Image, snapshot: str) -> None:
         )
     image.unprotect_snap(snapshot)
     image.remove_snap(snap.id)
-
-
-def _forget(_parents: Iterable[Parent]) -> None:
-    """For who keeps no journal."""

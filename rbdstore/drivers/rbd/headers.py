@@ -11,15 +11,14 @@ import rados
 _PREFIX = 6
 
 
-def has_snaps(ioctx: rados.Ioctx, image_id: str) -> bool:
-    """Whether an image has snaps, of whatever kind; False: also where there is no image."""
-    try:
-        _, reply = ioctx.execute(_name(image_id), "rbd", "get_snapcontext", b"")
-    except rados.ObjectNotFound:
-        return False
-    # The latest one's id, then how many there are.
-    _, count = struct.unpack_from("<QI", reply)
-    return bool(count)
+def snap_ids(ioctx: rados.Ioctx, image_id: str) -> tuple[int, ...]:
+    """The ids of an image's snaps, of whatever kind.
+
+    :raises rados.ObjectNotFound: there is no image
+    """
+    _, reply = ioctx.execute(_name(image_id), "rbd", "get_snapcontext", b"")
+    # The latest one's id; how many there are; and they.
+    return struct.unpack_from(f"<{_length(reply, 8)}Q", reply, 12)
 
 
 def children_of_snap(ioctx: rados.Ioctx, image_id: str, snap_id: int) -> int:

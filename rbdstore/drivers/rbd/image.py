@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import struct
 from typing import Any, Final
 
 import rbd
@@ -122,11 +121,7 @@ class RbdImage(Data):
     def still_has(self, snap_id: int) -> bool:
         # A handle for reading is not told of changes. Its header is asked, in one round trip.
         with self._calls():
-            _, reply = self.pool.ioctx_of(self._connection).execute(
-                f"rbd_header.{self.id}", "rbd", "get_snapcontext", b""
-            )
-        _newest, count = struct.unpack_from("<QI", reply)
-        return snap_id in struct.unpack_from(f"<{count}Q", reply, 12)
+            return snap_id in headers.snap_ids(self.pool.ioctx_of(self._connection), self.id)
 
     @staticmethod
     def _snap(handle: rbd.Image, snap: dict[str, Any]) -> driver.Snap:

@@ -172,7 +172,10 @@ class RbdPool(driver.Pool):
 
     def has_snaps(self, image_id: str) -> bool:
         with self._ioctx(f"<{image_id}>") as ioctx:
-            return headers.has_snaps(ioctx, image_id)
+            try:
+                return bool(headers.snap_ids(ioctx, image_id))
+            except rados.ObjectNotFound:
+                return False
 
     def is_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:
