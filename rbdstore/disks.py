@@ -254,21 +254,29 @@ class DiskStore:
         """
         self._volumes.delete_snapshot(disk, snapshot)
 
-    def rollback_to_snapshot(self, disk: str, snapshot: str = spec.RESIZE_SNAP) -> None:
+    def rollback_to_snapshot(
+        self,
+        disk: str,
+        snapshot: str = spec.RESIZE_SNAP,
+        *,
+        wait: float = 0,
+        fence: bool = False,
+    ) -> None:
         """Make a disk what it was when it was snapshotted, its size included.
 
-        :raises ImageNotFound, SnapshotNotFound, InvalidName:
-        :raises InUse: it is open for writing
+        Arguments and errors are those of ``volumes.revert_to_snapshot``.
         """
-        self._volumes.revert_to_snapshot(disk, snapshot)
+        self._volumes.revert_to_snapshot(disk, snapshot, wait=wait, fence=fence)
 
-    def cleanup(self, instance_uuid: str) -> Sequence[str]:
+    def cleanup(self, instance_uuid: str, *, fence: bool = False) -> Sequence[str]:
         """Delete every disk of an instance, with its snapshots, and what was being made of them.
 
         Clients that have one open are given ``rbd_destroy_volume_retries`` times
         ``rbd_destroy_volume_retry_interval`` seconds in all: one that crashed looks alive for
         some 30 s. A disk that images or disks were cloned from goes to the trash until they go.
 
+        :param fence: cut off those that have one open then, as ``volumes.delete`` does: for the
+            disks of a host that is dead, or cut off from here
         :return: the names of those that were there
         :raises InUse: one is open for writing, and the error names by whom; the others are gone
         :raises PermissionDenied: there may be clones in pools that this user cannot look into
@@ -277,6 +285,7 @@ class DiskStore:
         All are tried. The first error is raised, and the others are its notes.
         """
         instance = spec.check_new_name(instance_uuid)
+        removal.check_fence(fence)
         settings = self._settings
         patience = settings.destroy_volume_retries * settings.destroy_volume_retry_interval
         deadline = time.monotonic() + patience
@@ -290,7 +299,7 @@ class DiskStore:
         # Of one that is not there, a killed maker's journal may be.
         for name in sorted(there | {spec.disk_name(instance, kind) for kind in spec.DISK_KINDS}):
             try:
-                self._destroy(name, max(0.0, deadline - time.monotonic()))
+                self._destroy(name, max(0.0, deadline - time.monotonic()), fence)
             except exceptions.RbdStoreError as error:
                 errors.append(error)
         if errors:
@@ -299,11 +308,11 @@ class DiskStore:
             raise errors[0]
         return sorted(there)
 
-    def _destroy(self, name: str, wait: float) -> None:
+    def _destroy(self, name: str, wait: float, fence: bool) -> None:
         snaps: Iterable[str] = ()
         with contextlib.suppress(exceptions.ImageNotFound), self._pool.open(name) as image:
             # Before anything is removed: it may not be a dead client's.
-            removal.check_unwatched(image, wait)
+            removal.check_unwatched(image, wait, fence=fence)
             snaps = [
                 snap.name
                 for snap in image.snaps()

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import abc
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from oslo_config import cfg
@@ -37,7 +37,7 @@ from oslo_config import cfg
 from rbdstore import exceptions
 from rbdstore.closing import Closing
 from rbdstore.completions import Completion, Ended, Postponed
-from rbdstore.shapes import Access, Child, Extent, Parent, PoolStats, Snap, TrashEntry
+from rbdstore.shapes import Access, Child, Extent, Parent, PoolStats, Snap, Torn, TrashEntry
 from rbdstore.spec import ImageSpec
 
 __all__ = [
@@ -54,6 +54,7 @@ __all__ = [
     "PoolStats",
     "Progress",
     "Snap",
+    "Torn",
     "TrashEntry",
     "find_snap",
 ]
@@ -261,6 +262,25 @@ class Pool(Closing):
         :raises NotSupported: QEMU has no such block driver
         """
         raise exceptions.NotSupported("QEMU cannot open the images of this driver")
+
+    # Links between parents and children
+
+    def torn(self, image_ids: Container[str] | None = None) -> list[Torn]:
+        """The images of the pool, live and in the trash, whose link to their parent is torn.
+
+        One that is being cloned or flattened this moment may be among them. A driver whose links
+        are made and unmade in one step has none.
+
+        :param image_ids: only of these
+        """
+        return []
+
+    def let_go(self, image_id: str) -> None:
+        """Have an orphan forget its parent, if all of its data is proven to be its own.
+
+        :raises ImageNotFound: that is not proven, or it is no orphan; nothing was changed
+        """
+        raise exceptions.ImageNotFound("its parent is not gone", spec=self.spec(f"<{image_id}>"))
 
     # Trash
 
@@ -573,6 +593,22 @@ class Image(Closing):
 
         :raises InUse: somebody else has it locked
         """
+
+    def fence(self) -> list[str]:
+        """Cut off every client that has the image open for writing, and take its lock away.
+
+        Such a client is cut off as a whole, from all images and for an hour, dead or alive. When
+        this returns, its writes fail, and nothing that it wrote and was not told of lands any
+        more. Nobody is cut off where this raises, save for a ``ClusterError``.
+
+        :return: the addresses of those that were
+        :raises InUse: this process is one of them
+        :raises PermissionDenied: the user may not cut clients off
+        :raises NotSupported: the driver cannot
+        """
+        raise exceptions.NotSupported(
+            "this driver cannot cut other clients off: end them, or wait", spec=self.spec
+        )
 
     @abc.abstractmethod
     def set_metadata(self, key: str, value: str) -> None: ...

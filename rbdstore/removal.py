@@ -12,8 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from oslo_log import log
+
 from rbdstore import claims, exceptions, lineage, records, spec
 from rbdstore.driver import Image
+
+LOG = log.getLogger(__name__)
 
 _POLL_SECONDS = 0.25
 
@@ -36,19 +40,42 @@ def check_wait(wait: Any) -> float:
     return seconds
 
 
-def check_unwatched(image: Image, wait: float) -> None:
+def check_fence(fence: Any) -> None:
+    """:raises InvalidInput: it is neither True nor False"""
+    if not isinstance(fence, bool):
+        raise exceptions.InvalidInput(f"fence is True or False, not {exceptions.shown(fence)}")
+
+
+def check_unwatched(image: Image, wait: float, *, fence: bool = False) -> None:
     """See that nobody has ``image`` open for writing, giving them ``wait`` seconds to end.
 
     A client that crashed looks alive for some 30 s more.
 
     :param image: opened read-only
+    :param fence: cut off those who have it open then (:meth:`rbdstore.driver.Image.fence`)
     :raises InUse: somebody has
+    :raises PermissionDenied, NotSupported: they cannot be cut off
     """
     deadline = time.monotonic() + wait
+    waiting = False
     while watchers := image.watchers():
-        if time.monotonic() >= deadline:
+        left = deadline - time.monotonic()
+        if left <= 0 and not fence:
             raise exceptions.InUse(spec=image.spec, watchers=watchers)
-        time.sleep(_POLL_SECONDS)
+        if left <= 0:
+            fence = False
+            for address in image.fence():
+                LOG.warning("cut off %s, which had %s open for writing", address, image.spec)
+            continue
+        if not waiting:
+            waiting = True
+            LOG.info(
+                "%s is open for writing by %s: waiting for up to %g s",
+                image.spec,
+                ", ".join(watchers),
+                wait,
+            )
+        time.sleep(min(left, _POLL_SECONDS))
 
 
 def check_no_snaps(image: Image, is_ours: Callable[[str], bool]) -> None:

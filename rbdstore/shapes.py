@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from rbdstore.spec import ImageSpec
 
@@ -84,6 +85,33 @@ class Child:
     image: str
     image_id: str
     trashed: bool = False
+
+    @property
+    def spec(self) -> ImageSpec:
+        return ImageSpec(self.pool, self.image, namespace=self.namespace)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Torn:
+    """A child whose link to its parent is torn, as a killed flatten or clone leaves it.
+
+    :ivar image: its name, or the one it had, where it is in the trash
+    :ivar parent: pool and id of the parent, and the id of the snap, for humans
+    :ivar state: ``unlisted``: it has a parent that does not know of it, and would let itself be
+        removed; ``orphan``: the parent or its snap is gone, so it cannot be opened; ``unknown``:
+        this user may not look at the parent
+    :ivar needs: of an orphan, why it may need what is gone; empty: it is proven not to. Of an
+        ``unknown`` one, the lacking capability
+    """
+
+    pool: str
+    namespace: str
+    image: str
+    image_id: str
+    trashed: bool
+    parent: str
+    state: Literal["unlisted", "orphan", "unknown"]
+    needs: str = ""
 
     @property
     def spec(self) -> ImageSpec:

@@ -78,15 +78,19 @@ def delete(pool: Pool, name: str, snapshot: str, seconds: float) -> None:
         claim.take_back_unused()
 
 
-def rollback(pool: Pool, name: str, snapshot: str) -> None:
+def rollback(
+    pool: Pool, name: str, snapshot: str, *, wait: float = 0, fence: bool = False
+) -> None:
     """Make an image what it was when it was snapshotted, its size included.
 
+    :param wait: how many seconds to wait for clients that have it open for writing
+    :param fence: cut off those who have it open then
     :raises ImageNotFound, SnapshotNotFound:
     :raises InUse: it is open for writing; whoever writes there would not notice
     """
     with pool.open(name) as image:
         find_snap(image, snapshot)
-        removal.check_unwatched(image, 0)
+        removal.check_unwatched(image, wait, fence=fence)
     with pool.open(name, read_only=False) as image:
         image.rollback(snapshot)
 

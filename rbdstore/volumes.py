@@ -150,7 +150,7 @@ class VolumeStore:
         LOG.info("renamed %s to %s", self._pool.spec(name), new_name)
         return volume
 
-    def delete(self, name: str, *, wait: float = 0) -> None:
+    def delete(self, name: str, *, wait: float = 0, fence: bool = False) -> None:
         """Delete a volume. One that is not there is no error.
 
         A volume that others were cloned from goes to the trash, and is removed with the last of
@@ -159,22 +159,29 @@ class VolumeStore:
 
         :param wait: how many seconds to wait for clients that have it open for writing; one that
             crashed looks alive for some 30 s
+        :param fence: cut off those that have it open then, from all images and for an hour, dead
+            or alive; a warning in the log names each
         :raises InvalidName:
         :raises InvalidInput: ``wait`` is negative, infinite or no number
         :raises InUse: it has snapshots, or is open for writing; the error names them
-        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into; or
+            it may not cut clients off
+        :raises NotSupported: the driver cannot cut clients off
         """
         name = spec.check_new_name(name)
         wait = removal.check_wait(wait)
+        removal.check_fence(fence)
         if self._purger is not None:
             # In a child process it does not run yet.
             self._purger.start()
         with self._claim(name, ["delete"], "remove") as claim:
             try:
-                if wait:
+                if wait or fence:
                     with self._pool.open(name) as image:
+                        # Nobody is cut off, or waited for, where it is refused all the same.
                         removal.check_no_snaps(image, listing.is_ours)
-                        removal.check_unwatched(image, wait)
+                        lineage.children(image)
+                        removal.check_unwatched(image, wait, fence=fence)
                 # Anew, because whoever had it open may have made snapshots and clones.
                 image = self._pool.open(name)
             except exceptions.ImageNotFound:
@@ -234,15 +241,22 @@ class VolumeStore:
         snapshots.delete(self._pool, volume, snapshot, self._settings.lease_seconds)
         LOG.info("deleted %s", self._pool.spec(volume, snapshot))
 
-    def revert_to_snapshot(self, volume: str, snapshot: str) -> Volume:
+    def revert_to_snapshot(
+        self, volume: str, snapshot: str, *, wait: float = 0, fence: bool = False
+    ) -> Volume:
         """Make a volume what it was when it was snapshotted, its size included.
 
-        :raises ImageNotFound, SnapshotNotFound, InvalidName:
+        :param wait: as :meth:`delete`
+        :param fence: as :meth:`delete`
+        :raises ImageNotFound, SnapshotNotFound, InvalidName, InvalidInput:
         :raises InUse: it is open for writing; whoever writes there would not notice
+        :raises PermissionDenied, NotSupported: clients cannot be cut off
         """
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
-        snapshots.rollback(self._pool, volume, snapshot)
+        wait = removal.check_wait(wait)
+        removal.check_fence(fence)
+        snapshots.rollback(self._pool, volume, snapshot, wait=wait, fence=fence)
         LOG.info("reverted %s to %s", self._pool.spec(volume), snapshot)
         return self.get(volume)
 

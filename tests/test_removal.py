@@ -95,6 +95,18 @@ def test_somebody_has_it_open_for_a_while(pool):
         assert image.watchers() == []
 
 
+@pytest.mark.parametrize("wait", [0, 0.1])
+def test_nobody_can_be_cut_off(pool, wait):
+    """Who waits for it is asked to wait first."""
+    scenes.make(pool, "volume")
+    with pool.open("volume") as image, pool.open("volume", read_only=False):
+        with pytest.raises(exceptions.NotSupported, match="cannot cut other clients off"):
+            removal.check_unwatched(image, wait, fence=True)
+        assert len(image.watchers()) == 1
+    with pool.open("volume") as image:
+        removal.check_unwatched(image, wait, fence=True)
+
+
 def test_snapshots_that_are_not_ours(pool):
     scenes.make(pool, "volume")
     for snap in ("rbdstore.clone.1", "one", "two"):

@@ -61,5 +61,24 @@ class Command(command.Command):
         return failed
 
 
+def add_wait_and_fence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=float,
+        default=0,
+        help="how long to wait for clients that have it open (default: %(default)s)",
+    )
+    add_fence(parser)
+
+
+def add_fence(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--fence",
+        action="store_true",
+        help="cut off those that have it open then, dead or alive, from all images for an hour",
+    )
+
+
 def add_yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask, where it is more than one")

@@ -122,9 +122,13 @@ class Cleanup(base.Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("instance", metavar="INSTANCE", nargs="+", help="its UUID")
+        base.add_fence(parser)
         base.add_yes(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         disks = self.store().disks
         terminal.confirm("delete the disks of", parsed_args.instance, yes=parsed_args.yes)
-        return self.each(parsed_args.instance, disks.cleanup)
+        return self.each(
+            parsed_args.instance,
+            lambda instance: disks.cleanup(instance, fence=parsed_args.fence),
+        )

@@ -72,6 +72,9 @@ class Revert(base.Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         _snapshot_argument(parser)
+        base.add_wait_and_fence(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
-        self.store().volumes.revert_to_snapshot(*parsed_args.snapshot)
+        volumes = self.store().volumes
+        wait, fence = parsed_args.wait, parsed_args.fence
+        volumes.revert_to_snapshot(*parsed_args.snapshot, wait=wait, fence=fence)

@@ -229,21 +229,14 @@ class Delete(base.Command):
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         parser.add_argument("volume", metavar="VOLUME", nargs="+", help="its name")
-        parser.add_argument(
-            "--wait",
-            metavar="SECONDS",
-            type=float,
-            default=0,
-            help="how long to wait for clients that have it open (default: %(default)s)",
-        )
+        base.add_wait_and_fence(parser)
         base.add_yes(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         volumes = self.store().volumes
         terminal.confirm("delete", parsed_args.volume, yes=parsed_args.yes)
-        return self.each(
-            parsed_args.volume, lambda name: volumes.delete(name, wait=parsed_args.wait)
-        )
+        how = {"wait": parsed_args.wait, "fence": parsed_args.fence}
+        return self.each(parsed_args.volume, lambda name: volumes.delete(name, **how))
 
 
 class ToImage(outward.ToImage):

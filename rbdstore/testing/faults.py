@@ -28,7 +28,7 @@ import os
 import signal
 import time
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 from rbdstore import driver, threads
 from rbdstore.spec import ImageSpec
@@ -239,6 +239,14 @@ class FaultyPool(driver.Pool):
     def blockdev(self, name: str) -> dict[str, str]:
         with self._plan.call("Pool.blockdev"):
             return self._pool.blockdev(name)
+
+    def torn(self, image_ids: Container[str] | None = None) -> list[driver.Torn]:
+        with self._plan.call("Pool.torn"):
+            return self._pool.torn(image_ids)
+
+    def let_go(self, image_id: str) -> None:
+        with self._plan.call("Pool.let_go"):
+            self._pool.let_go(image_id)
 
     def trash_move(self, name: str, *, delay: int = 0) -> None:
         with self._plan.call("Pool.trash_move"):
@@ -479,6 +487,10 @@ class FaultyImage(driver.Image):
     def lock(self) -> None:
         with self._plan.call("Image.lock"):
             self._image.lock()
+
+    def fence(self) -> list[str]:
+        with self._plan.call("Image.fence"):
+            return self._image.fence()
 
     def set_metadata(self, key: str, value: str) -> None:
         with self._plan.call("Image.set_metadata"):

@@ -1,86 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """An image is deleted under its clones, which others write to: qemu-io, a client of its own."""
 
-import contextlib
-import subprocess
-import threading
-
 import pytest
 import samples
 import stores
+from writers import Writer
 
 from rbdstore import exceptions
 
 MiB = samples.MiB
-KiB = samples.KiB
 SIZE = 24 * MiB
 DATA = samples.pattern("image", SIZE)
-STEP = 16 * KiB
-LEAST_WRITES = 20
-
-
-class Writer:
-    """qemu-io, which writes a stretch after the other, and knows which were acknowledged."""
-
-    def __init__(self, sandbox, pool, name):
-        target = f"rbd:{pool}/{name}:id=admin:conf={sandbox.conf_path}"
-        # Nothing that it acknowledges may be in a cache only.
-        self._process = subprocess.Popen(
-            ["qemu-io", "-f", "raw", "-t", "none", target],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.written = {}
-        self.errors = []
-        self._stopping = threading.Event()
-        self._many = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def wait_for_writes(self):
-        assert self._many.wait(60), self.errors
-
-    def _write(self):
-        count = 0
-        while not self._stopping.is_set() and not self.errors:
-            # All over the image, and again, each time with other bytes.
-            offset = count * 7 * STEP % SIZE
-            byte = count % 255 + 1
-            said = self._do(f"write -P {byte} {offset} {STEP}", "wrote ")
-            if said != f"wrote {STEP}/{STEP} bytes at offset {offset}":
-                self.errors.append(said)
-                break
-            self.written[offset] = byte
-            count += 1
-            if count >= LEAST_WRITES:
-                self._many.set()
-
-    def _do(self, command, beginning):
-        self._process.stdin.write(command + "\n")
-        self._process.stdin.flush()
-        for line in self._process.stdout:
-            said = line.rpartition("qemu-io> ")[2].strip()
-            if said.startswith(beginning) or "failed" in said or "error" in said:
-                return said
-        return "it has ended"
-
-    def __exit__(self, *_error):
-        self._stopping.set()
-        self._thread.join(60)
-        with contextlib.suppress(BrokenPipeError):
-            self._process.communicate("quit\n", timeout=60)
-        self._process.kill()
-
-    def expected(self):
-        found = bytearray(DATA)
-        for offset, byte in self.written.items():
-            found[offset : offset + STEP] = bytes([byte]) * STEP
-        return found
 
 
 def test_clones_in_use_go_on_while_they_are_flattened_and_the_image_is_deleted(sandbox, raw):
@@ -98,8 +28,8 @@ def test_clones_in_use_go_on_while_they_are_flattened_and_the_image_is_deleted(s
         return lambda done, total: told.append((done, total))
 
     with (
-        Writer(sandbox, "volumes", "volume-1") as volume,
-        Writer(sandbox, "vms", "0f5f9e2e_disk") as disk,
+        Writer(sandbox, "volumes", "volume-1", SIZE) as volume,
+        Writer(sandbox, "vms", "0f5f9e2e_disk", SIZE) as disk,
     ):
         for writer in (volume, disk):
             writer.wait_for_writes()
@@ -108,14 +38,13 @@ def test_clones_in_use_go_on_while_they_are_flattened_and_the_image_is_deleted(s
         assert raw.trash("images") == {}
         # And on they go, without the image.
         for writer in (volume, disk):
-            writer._many.clear()
             writer.wait_for_writes()
     assert volume.errors == disk.errors == []
     assert told
     assert sorted(begun) == ["vms/0f5f9e2e_disk", "volumes/volume-1"]
     assert raw.parent("volumes", "volume-1") is None
-    assert raw.read("volumes", "volume-1") == volume.expected()
-    assert raw.read("vms", "0f5f9e2e_disk") == disk.expected()
+    assert raw.read("volumes", "volume-1") == volume.expected(DATA)
+    assert raw.read("vms", "0f5f9e2e_disk") == disk.expected(DATA)
     volumes.delete("volume-1", wait=60)
     disks.delete("0f5f9e2e_disk", wait=60)
 

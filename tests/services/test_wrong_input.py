@@ -67,7 +67,7 @@ VOLUMES = {
     "create": {"name": ("volume-1", "new name"), "size": (MiB, "size")},
     "extend": {"name": ("source", "new name"), "size": (2 * MiB, "size")},
     "rename": {"name": ("source", "new name"), "new_name": ("volume-1", "new name")},
-    "delete": {"name": ("source", "new name"), "wait": (0, "wait")},
+    "delete": {"name": ("source", "new name"), "wait": (0, "wait"), "fence": (False, "flag")},
     "flatten": {"name": ("source", "new name"), "progress": (None, "callback")},
     "create_snapshot": {
         "volume": ("source", "new name"),
@@ -80,6 +80,8 @@ VOLUMES = {
     "revert_to_snapshot": {
         "volume": ("source", "new name"),
         "snapshot": ("snapshot-1", "snapshot"),
+        "wait": (0, "wait"),
+        "fence": (False, "flag"),
     },
     "clone": {
         "name": ("volume-1", "new name"),
@@ -150,8 +152,8 @@ DISKS = {
     "flatten": {"disk": ("source", "new name"), "progress": (None, "callback")},
     "create_snapshot": _SNAPSHOT,
     "remove_snapshot": _SNAPSHOT,
-    "rollback_to_snapshot": _SNAPSHOT,
-    "cleanup": {"instance_uuid": ("instance", "new name")},
+    "rollback_to_snapshot": {**_SNAPSHOT, "wait": (0, "wait"), "fence": (False, "flag")},
+    "cleanup": {"instance_uuid": ("instance", "new name"), "fence": (False, "flag")},
 }
 
 TABLES = {

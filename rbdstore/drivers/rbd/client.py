@@ -44,6 +44,7 @@ class Connection:
         self.rados = client
         self.user = user
         self.clone_format = clone_format
+        self.instance = int(client.get_instance_id())
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._uses = 1
@@ -230,6 +231,11 @@ def release(client: Client) -> None:
             return
         del _clients[client.settings]
     client.close()
+
+
+def instances() -> set[int]:
+    """By which numbers the cluster knows this process's clients."""
+    return {connection.instance for connection in list(_connections)}
 
 
 def _after_fork_in_child() -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import rbd
 
 from rbdstore import driver, exceptions
-from rbdstore.drivers.rbd import headers, object_map, objects, options
+from rbdstore.drivers.rbd import fencing, headers, object_map, objects, options
 from rbdstore.drivers.rbd.data import Data
 from rbdstore.drivers.rbd.progress import reported
 
@@ -203,6 +203,10 @@ class RbdImage(Data):
                 raise exceptions.InUse(
                     "locked by another client", spec=self.spec, watchers=self.watchers()
                 ) from exc
+
+    def fence(self) -> list[str]:
+        with self._calls() as handle:
+            return fencing.fence(self._connection, handle, self.spec)
 
     def set_metadata(self, key: str, value: str) -> None:
         with self._calls() as handle:

@@ -8,14 +8,14 @@ import datetime
 import errno
 import json
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 
 import rados
 import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import headers, lease, objects, remains, renaming
+from rbdstore.drivers.rbd import headers, lease, links, objects, remains, renaming, torn
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
@@ -247,6 +247,24 @@ class RbdPool(driver.Pool):
             snaps = [snap.name for snap in image.snaps()]
         message = "in use" if snaps or watchers else "in use, or another operation is on it"
         return exceptions.InUse(message, spec=spec, snapshots=snaps, watchers=watchers)
+
+    def torn(self, image_ids: Container[str] | None = None) -> list[driver.Torn]:
+        with self.cluster.calls(pool=self.name) as connection:
+            scan = torn.Scan(connection, self.ioctx_of(connection), self.name, self.namespace)
+            return scan.find(image_ids)
+
+    def let_go(self, image_id: str) -> None:
+        spec = self.spec(f"<{image_id}>")
+        with self.cluster.calls(spec) as connection:
+            scan = torn.Scan(connection, self.ioctx_of(connection), self.name, self.namespace)
+            found = scan.find({image_id})
+            if not found or found[0].state != "orphan":
+                raise exceptions.ImageNotFound("its parent is not gone", spec=spec)
+            if found[0].needs:
+                raise exceptions.ImageNotFound(
+                    f"its parent {found[0].parent} is gone, and {found[0].needs}", spec=spec
+                )
+            links.detach(self.ioctx_of(connection), image_id)
 
     # Trash
 

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Cutting off the clients that have an image open for writing.
+
+The monitors put a client's address on a list, for an hour (``mon_osd_blocklist_default_expire``),
+and the OSDs refuse whatever comes from there. An OSD has the list no later than it has a request
+of somebody who has it: so once this client has, nothing of the other's lands that this client, or
+whoever it tells, would not see. The other's watch ends when the OSD gets the list. Its lock does
+not end by itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import Any, Final
+
+import rbd
+
+from rbdstore import exceptions
+from rbdstore.drivers.rbd import client as clients
+from rbdstore.drivers.rbd import errors
+from rbdstore.spec import ImageSpec
+
+# The OSD ends a listed client's watch when it gets the list, which takes milliseconds.
+_LONGEST: Final = 30
+_POLL_SECONDS: Final = 0.02
+
+
+def fence(connection: clients.Connection, handle: rbd.Image, spec: ImageSpec) -> list[str]:
+    """Cut them off, and return their addresses.
+
+    :raises InUse: this process is one of them; nobody was cut off
+    :raises PermissionDenied:
+    """
+    watchers = list(handle.watchers_list())
+    own = clients.instances()
+    if any(watcher["id"] in own for watcher in watchers):
+        raise exceptions.InUse(
+            "this process has it open itself, and does not cut itself off",
+            spec=spec,
+            watchers=_addresses(watchers),
+        )
+    addresses = _addresses(watchers)
+    for address in addresses:
+        try:
+            connection.monitor_command("osd blocklist", blocklistop="add", addr=address)
+        except exceptions.PermissionDenied as exc:
+            raise exceptions.PermissionDenied(
+                f"no right to blocklist {address}: {errors.lacking(connection.user, spec.pool)}",
+                spec=spec,
+            ) from exc
+    if addresses:
+        connection.rados.wait_for_latest_osdmap()
+        _wait_until_gone(handle, addresses, spec)
+    _break_locks(handle, addresses)
+    return addresses
+
+
+def _addresses(watchers: list[dict[str, Any]]) -> list[str]:
+    return sorted({str(watcher["addr"]) for watcher in watchers})
+
+
+def _wait_until_gone(handle: rbd.Image, addresses: list[str], spec: ImageSpec) -> None:
+    until = time.monotonic() + _LONGEST
+    while left := set(addresses).intersection(_addresses(list(handle.watchers_list()))):
+        if time.monotonic() > until:
+            raise exceptions.Timeout(
+                f"{', '.join(sorted(left))}: blocklisted, but still there after {_LONGEST} s",
+                spec=spec,
+                errno=errno.ETIMEDOUT,
+            )
+        time.sleep(_POLL_SECONDS)
+
+
+def _break_locks(handle: rbd.Image, addresses: list[str]) -> None:
+    # There is none where nobody has written, and none in an image without the feature.
+    for client, cookie, address in handle.list_lockers().get("lockers", ()):
+        if address in addresses:
+            # Somebody else may have broken it meanwhile.
+            with contextlib.suppress(rbd.ImageNotFound):
+                handle.break_lock(client, cookie)

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Children whose link to their parent is torn: what a flatten or a clone leaves that was killed.
+
+librbd's flatten copies the data, takes the child off the parent's list, drops the snap if that was
+in the trash and this was its last child, and only then has the child's header forget the parent.
+Killed in between, it leaves a child that is not listed: the parent may be removed, and then the
+child cannot be opened any more, though it needs nothing of it. A clone names its parent before it
+is listed.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Container, Iterator
+from typing import Final
+
+import rados
+
+from rbdstore.drivers.rbd import client as clients
+from rbdstore.drivers.rbd import errors, headers, links, objects, remains
+from rbdstore.shapes import Torn
+from rbdstore.threads import threading
+
+# Of one image's objects that are asked for at the same time.
+_AT_ONCE: Final = 64
+
+_Image = tuple[str, str, bool]
+
+
+class Scan:
+    """Looks at the links of a pool's images."""
+
+    def __init__(
+        self, connection: clients.Connection, ioctx: rados.Ioctx, pool: str, namespace: str
+    ) -> None:
+        self._connection = connection
+        self._ioctx = ioctx
+        self._pool = pool
+        self._namespace = namespace
+
+    def find(self, image_ids: Container[str] | None = None) -> list[Torn]:
+        """Those that are torn; one request an image, and a few for each snap with children."""
+        below: dict[links.Link, list[_Image]] = {}
+        for image in _images(self._ioctx):
+            if image_ids is None or image[0] in image_ids:
+                # It may have been removed since it was listed.
+                try:
+                    link = links.parent(self._ioctx, image[0])
+                except rados.ObjectNotFound:
+                    continue
+                if link is not None:
+                    below.setdefault(link, []).append(image)
+        return [torn for link, images in below.items() for torn in self._torn(link, images)]
+
+    def _torn(self, link: links.Link, images: list[_Image]) -> Iterator[Torn]:
+        pool = self._pool_of(link)
+        parent = f"{pool or link.pool_id}/{link.namespace and link.namespace + '/'}"
+        parent = f"{parent}<{link.image_id}> at snap {link.snap_id}"
+        try:
+            above = pool and self._connection.ioctx(pool, link.namespace)
+            there = bool(above) and links.has_snap(above, link)
+            known = links.listed(above, self._ioctx, link) if there else set()
+        except (rados.PermissionError, rados.PermissionDeniedError):
+            needs = errors.lacking(self._connection.user, pool or "")
+            for image in images:
+                yield Torn(self._pool, self._namespace, *_named(image), parent, "unknown", needs)
+            return
+        for image in images:
+            if not there:
+                needs = self._needs(image[0])
+                yield Torn(self._pool, self._namespace, *_named(image), parent, "orphan", needs)
+            elif image[0] not in known:
+                yield Torn(self._pool, self._namespace, *_named(image), parent, "unlisted")
+
+    def _pool_of(self, link: links.Link) -> str | None:
+        """The name of a parent's pool; None: it was removed."""
+        try:
+            return str(self._connection.rados.pool_reverse_lookup(link.pool_id))
+        except rados.ObjectNotFound:
+            return None
+
+    def _needs(self, image_id: str) -> str:
+        """Why an image may need its parent; empty: all of its data is proven to be its own.
+
+        It is where every object that the parent could show through has been written: a child's
+        object is read alone, however little of it was written. Whether the parent had anything in
+        one that was not, nobody can tell once the parent is gone.
+        """
+        ioctx = self._ioctx
+        try:
+            if headers.snap_ids(ioctx, image_id):
+                return "it has snapshots, which may need the parent as well"
+            shape = links.shape(ioctx, image_id)
+        except rados.ObjectNotFound:
+            return "it is being removed"
+        if shape.striped:
+            return "its data is striped over its objects"
+        data = ioctx
+        if shape.data_pool is not None:
+            name = self._connection.rados.pool_reverse_lookup(shape.data_pool)
+            data = self._connection.ioctx(str(name), self._namespace)
+        count = -(-shape.overlap // shape.object_size)
+        names = (f"{shape.prefix}.{number:016x}" for number in range(count))
+        missing = _missing(data, names)
+        if missing:
+            return f"{missing} of the {count} objects that it shows through are not written"
+        return ""
+
+
+def _named(image: _Image) -> tuple[str, str, bool]:
+    image_id, name, trashed = image
+    return name, image_id, trashed
+
+
+def _images(ioctx: rados.Ioctx) -> Iterator[_Image]:
+    """Id and name of each image of a pool, and whether it is in the trash."""
+    for key, value in objects.get_keys(ioctx, remains.DIRECTORY).items():
+        if key.startswith("id_"):
+            yield key.removeprefix("id_"), links.text(value, 0)[0], False
+    for key in objects.get_keys(ioctx, remains.TRASH):
+        if key.startswith("id_"):
+            image_id = key.removeprefix("id_")
+            mark = remains.trash_mark(ioctx, image_id)
+            if mark is not None and not remains.is_live(ioctx, mark.name, image_id):
+                yield image_id, mark.name, True
+
+
+def _missing(ioctx: rados.Ioctx, names: Iterator[str]) -> int:
+    """How many objects there are not."""
+    missing = 0
+    while batch := list(itertools.islice(names, _AT_ONCE)):
+        asked = [_Asked(ioctx, name) for name in batch]
+        missing += sum(not one.is_there() for one in asked)
+    return missing
+
+
+class _Asked:
+    """Whether there is an object: a question that is on its way."""
+
+    def __init__(self, ioctx: rados.Ioctx, name: str) -> None:
+        self._answered = threading.Event()
+        self._completion = ioctx.aio_stat(name, lambda *_: self._answered.set())
+
+    def is_there(self) -> bool:
+        self._answered.wait()
+        number = self._completion.get_return_value()
+        if number == 0:
+            return True
+        if number == -errno.ENOENT:
+            return False
+        raise rados.OSError("an object could not be asked for", errno=-number)
