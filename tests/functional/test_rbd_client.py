@@ -85,7 +85,7 @@ class TestSharing:
             assert get("rados_osd_op_timeout") == get("rados_mon_op_timeout") == "11"
             assert get("rbd_default_clone_format") == "2"
             assert get("rbd_move_to_trash_on_remove") == "false"
-        unlimited = connect(rbd_operation_timeout=0)
+        unlimited = connect(rbd_operation_timeout=0, rados_connect_timeout=-1)
         with unlimited.calls() as connection:
             assert float(connection.rados.conf_get("rados_osd_op_timeout")) == 0
             assert int(connection.rados.conf_get("client_mount_timeout")) == 300

@@ -179,7 +179,7 @@ def test_who_may_not_cut_others_off_is_told_the_capability(sandbox, writer, cut_
 
 
 def test_the_disks_of_a_host_that_is_cut_off(sandbox, raw, cut_off):
-    disks = stores.store(sandbox, "nova", "vms", rbd_destroy_volume_retries=1).disks
+    disks = stores.store(sandbox, "nova", "vms", rbd_destroy_volume_retries=0).disks
     instance = "8b9ea0cc-0000-4000-8000-000000000000"
     raw.create("vms", f"{instance}_disk", data=DATA)
     with Writer(sandbox, "vms", f"{instance}_disk", SIZE) as writer:

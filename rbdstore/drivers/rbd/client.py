@@ -14,8 +14,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
+import errno
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -24,21 +27,28 @@ import tenacity
 from oslo_log import log
 
 from rbdstore import exceptions
-from rbdstore.drivers.rbd import errors
+from rbdstore.drivers.rbd import connecting, errors
 from rbdstore.drivers.rbd.options import ClientSettings
 from rbdstore.threads import threading
 
 LOG = log.getLogger(__name__)
 
-# Releases whose clients know clone format 1 only. From mimic on they know 2.
-_BEFORE_MIMIC: Final = (
-    *("argonaut", "bobtail", "cuttlefish", "dumpling", "emperor", "firefly"),
-    *("giant", "hammer", "infernalis", "jewel", "kraken", "luminous"),
-)
+# Who is well answers in milliseconds.
+_SOON: Final = 5
+_OSD_SOON: Final = 2
+# For how long it is taken for granted that a cluster which was silent still is.
+_SURE_SECONDS: Final = 2
+# So many calls without an answer are not the fault of each.
+_MANY: Final = 2
+# Between two looks at whether a connection is any good on which a call had no answer.
+_AGAIN_SECONDS: Final = 30
 
 
 class Connection:
-    """A connected librados client, and what was opened with it."""
+    """A connected librados client, and what was opened with it.
+
+    :ivar silent: since a call began that had no answer within its limit, no other had one
+    """
 
     def __init__(self, client: rados.Rados, user: str, clone_format: int) -> None:
         self.rados = client
@@ -48,6 +58,10 @@ class Connection:
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._uses = 1
+        self.silent = False
+        self._timeouts = 0
+        self._answered = 0.0
+        self._looked_at = 0.0
         self._opened: set[Any] = set()
         self._ioctxs: dict[tuple[str, str], rados.Ioctx] = {}
         _connections.add(self)
@@ -56,6 +70,49 @@ class Connection:
     def inherited(self) -> bool:
         """Whether it was made in another process, so that nothing may be done with it."""
         return self._pid != os.getpid()
+
+    def answered(self) -> None:
+        """Note that a call went well."""
+        self._answered = time.monotonic()
+        self.silent = False
+
+    def timed_out(self, began: float) -> None:
+        """Note that a call had no answer within its limit, which began then."""
+        self.silent = self._answered < began
+        self._timeouts += 1
+
+    def wants_a_look(self) -> bool:
+        """Whether it may be of no use any more, and was not looked at just now."""
+        rested = time.monotonic() >= self._looked_at + _AGAIN_SECONDS
+        return self.silent or (self._timeouts >= _MANY and rested)
+
+    def looked_at(self, *, is_well: bool) -> None:
+        """Note that somebody has; that it is ``silent`` still, or not, is noted already."""
+        self._looked_at = time.monotonic()
+        if is_well:
+            self._timeouts = 0
+
+    def is_surely_silent(self) -> bool:
+        """Whether it was found silent just now, so that it need not be looked at again."""
+        return self.silent and time.monotonic() < self._looked_at + _SURE_SECONDS
+
+    def ask_osds(self, seconds: float) -> None:
+        """See whether it is ``silent`` still."""
+        if self.silent and self._osds_answer(seconds):
+            self.silent = False
+
+    def _osds_answer(self, seconds: float) -> bool:
+        with self._lock:
+            ioctx = next(iter(self._ioctxs.values()), None)
+        if ioctx is None:
+            return False
+        answered = threading.Event()
+        try:
+            # Any object will do, there or not.
+            asked = ioctx.aio_stat("rbd_directory", lambda *_: answered.set())
+        except rados.Error:
+            return False
+        return answered.wait(seconds) and asked.get_return_value() in (0, -errno.ENOENT)
 
     def hold(self) -> None:
         with self._lock:
@@ -101,11 +158,12 @@ class Connection:
             ioctx = self._ioctxs.get((pool, namespace))
         if ioctx is not None and not look:
             return ioctx
-        # Opening an unknown pool blocks for seconds, whatever the limits are.
+        # Opening an unknown pool blocks for seconds, and waiting for news of the pools for as long
+        # as the monitors are silent, whatever the limits are: so they are asked first.
         if pool not in self.rados.list_pools():
-            self.rados.wait_for_latest_osdmap()
-            if pool not in self.rados.list_pools():
+            if pool not in json.loads(self.monitor_command("osd pool ls")):
                 return None
+            self.rados.wait_for_latest_osdmap()
         if ioctx is not None and ioctx.get_pool_id() == self.rados.pool_lookup(pool):
             return ioctx
         ioctx = self.rados.open_ioctx(pool)
@@ -148,10 +206,15 @@ class Client:
         :raises Unreachable: no monitor answers, or the key is refused
         """
         connection = self.hold()
+        began = time.monotonic()
         try:
             yield connection
+            connection.answered()
         except exceptions.Unreachable:
             self.drop(connection)
+            raise
+        except exceptions.Timeout:
+            connection.timed_out(began)
             raise
         finally:
             connection.release()
@@ -160,14 +223,19 @@ class Client:
         """Give the connection, connecting if need be, until ``release()`` of it."""
         tries = self._tries
         with self._lock:
-            if self._connection is None:
-                if self._failure is not None and self._tries != tries:
-                    # It has just failed while this thread waited: a queue of threads must not
-                    # wait out the limit one after the other.
+            connection = self._connection
+            if connection is None or connection.wants_a_look():
+                if self._failure is not None and (
+                    self._tries != tries
+                    or (connection is not None and connection.is_surely_silent())
+                ):
+                    # It has just failed, while this thread waited or before: a queue of threads,
+                    # and what is taken back then, must not wait out one limit after the other.
                     raise type(self._failure)(str(self._failure)) from self._failure
-                self._connection = self._connect()
-            self._connection.hold()
-            return self._connection
+                connection = self._connect() if connection is None else self._checked(connection)
+                self._connection = connection
+            connection.hold()
+            return connection
 
     def drop(self, connection: Connection) -> None:
         """Never give this connection again: it is dead."""
@@ -190,14 +258,63 @@ class Client:
         self._connection = None
 
     def _connect(self) -> Connection:
-        retrying = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.settings.connection_retries),
-            wait=tenacity.wait_fixed(self.settings.connection_interval),
-            retry=tenacity.retry_if_exception_type(exceptions.Timeout),
-            reraise=True,
+        """Connect, trying again while the monitors are silent."""
+        interval, most = self.settings.connection_interval, self.settings.connection_retries
+        user = self.settings.user
+
+        def tell(state: tenacity.RetryCallState) -> None:
+            number = state.attempt_number
+            LOG.warning("client.%s: no monitor answered, try %d of %d", user, number, most)
+
+        return self._noted(
+            tenacity.Retrying(
+                stop=tenacity.stop_after_attempt(most),
+                # Not all processes of a host at the same moment.
+                wait=tenacity.wait_fixed(interval) + tenacity.wait_random(0, interval / 4),
+                retry=tenacity.retry_if_exception_type(exceptions.Timeout),
+                before_sleep=tell,
+                reraise=True,
+            ),
+            self.settings,
         )
+
+    def _checked(self, connection: Connection) -> Connection:
+        """What to use after a call had no answer: the same connection, or a new one.
+
+        It may have been that call alone. It may be that the cluster does not talk to this client
+        any more, as when its key was replaced: a new one is answered then, and this one is not.
+        It may be the monitors, without which the OSDs go on. And it may be all of the cluster:
+        then no call is to wait for all of its limit again.
+
+        :raises Unreachable: it is the cluster
+        """
+        connection.ask_osds(_OSD_SOON)
+        if not connection.wants_a_look():
+            return connection
+        limit = self.settings.connect_timeout
+        soon = min(limit, _SOON) if limit > 0 else _SOON
+        once = tenacity.Retrying(stop=tenacity.stop_after_attempt(1), reraise=True)
         try:
-            connection: Connection = retrying(_connect, self.settings)
+            new = self._noted(once, dataclasses.replace(self.settings, connect_timeout=soon))
+        except exceptions.RbdStoreError as exc:
+            connection.looked_at(is_well=False)
+            if connection.silent:
+                raise
+            LOG.warning("No other client.%s can connect: %s", self.settings.user, exc)
+            return connection
+        if _is_answered(connection, _SOON):
+            connection.silent = False
+            connection.looked_at(is_well=True)
+            new.release()
+            return connection
+        LOG.warning("The connection of client.%s is of no use any more", self.settings.user)
+        connection.release()
+        return new
+
+    def _noted(self, retrying: tenacity.Retrying, settings: ClientSettings) -> Connection:
+        """Connect, and keep the failure for those who wait for the outcome, too."""
+        try:
+            connection: Connection = retrying(_connect, settings)
         except exceptions.RbdStoreError as exc:
             self._failure = exc
             if isinstance(exc, exceptions.Timeout):
@@ -208,6 +325,35 @@ class Client:
             self._tries += 1
         self._failure = None
         return connection
+
+
+def _connect(settings: ClientSettings) -> Connection:
+    client, clone_format = connecting.connect(settings)
+    return Connection(client, settings.user, clone_format)
+
+
+def _is_answered(connection: Connection, seconds: float) -> bool:
+    """Whether the monitors answer a connection within so many seconds.
+
+    The question stays on its way for as long as the connection's own limit is.
+    """
+    answers: list[int] = []
+
+    def ask() -> None:
+        try:
+            number, _, _ = connection.rados.mon_command('{"prefix": "fsid"}', b"")
+            # To be refused is an answer, too.
+            answers.append(number)
+        except rados.Error:
+            pass
+        finally:
+            connection.release()
+
+    connection.hold()
+    thread = threading.Thread(target=ask, name="rbdstore-asking", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return bool(answers) and answers[0] != -errno.ETIMEDOUT
 
 
 _lock = threading.Lock()
@@ -249,108 +395,3 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def _connect(settings: ClientSettings) -> Connection:
-    """Try once.
-
-    :raises Timeout: no monitor answered
-    """
-    client = configured(settings)
-    try:
-        client.connect()
-        clone_format = _clone_format(client, settings)
-        client.conf_set("rbd_default_clone_format", str(clone_format))
-    except (rados.Error, exceptions.RbdStoreError) as exc:
-        try:
-            raise _explained(exc, client, settings) from exc
-        finally:
-            client.shutdown()
-    return Connection(client, settings.user, clone_format)
-
-
-def configured(settings: ClientSettings) -> rados.Rados:
-    """A client that is not connected yet."""
-    values = {
-        # A removed image must not turn up in the trash, where nobody would look for it.
-        "rbd_move_to_trash_on_remove": "false",
-    }
-    if settings.connect_timeout > 0:
-        values["client_mount_timeout"] = str(settings.connect_timeout)
-    if settings.operation_timeout > 0:
-        values["rados_mon_op_timeout"] = str(settings.operation_timeout)
-        values["rados_osd_op_timeout"] = str(settings.operation_timeout)
-    try:
-        client = rados.Rados(
-            conffile=settings.conf, rados_id=settings.user, clustername=settings.cluster_name
-        )
-        for name, value in values.items():
-            client.conf_set(name, value)
-        # Else, without a cache, librbd never tells that it refused a write (16.2.15).
-        with contextlib.suppress(rados.ObjectNotFound):  # An older one has no such option.
-            client.conf_set("rbd_disable_zero_copy_writes", "true")
-    except rados.Error as exc:
-        raise exceptions.ConfigError(
-            f"rbd_ceph_conf: {settings.conf} cannot be used ({exc})"
-        ) from exc
-    return client
-
-
-def _clone_format(client: rados.Rados, settings: ClientSettings) -> int:
-    if settings.clone_format != "auto":
-        return int(settings.clone_format)
-    command = json.dumps({"prefix": "osd get-require-min-compat-client"})
-    result, output, message = client.mon_command(command, b"")
-    if result:
-        raise errors.from_errno(result, message, user=settings.user)
-    return 1 if output.decode().strip() in _BEFORE_MIMIC else 2
-
-
-def _explained(
-    exc: Exception, client: rados.Rados, settings: ClientSettings
-) -> exceptions.RbdStoreError:
-    """Why a client could not connect, and what mends it."""
-    if isinstance(exc, exceptions.RbdStoreError):
-        return exc
-    user = f"client.{settings.user}"
-    keyring = str(client.conf_get("keyring")).split(",")
-    seen = " or ".join(f"{path} ({_state(path)})" for path in keyring)
-    monitors = client.conf_get("mon_host")
-    if isinstance(exc, rados.TimedOut):
-        return exceptions.Timeout(
-            f"no monitor answered within {client.conf_get('client_mount_timeout')} s (option "
-            f"rados_connect_timeout); {settings.conf} has mon host = {monitors}"
-        )
-    if not monitors:
-        return exceptions.ConfigError(
-            f"rbd_ceph_conf: {settings.conf} names no monitors: it wants a line `mon host`"
-        )
-    if not any(_has_key(path, user) for path in keyring):
-        return exceptions.ConfigError(
-            f"no key of {user} (option rbd_user) in {seen}: write what `ceph auth get {user}` "
-            f"shows to a keyring there, readable by user id {os.geteuid()}, or name another one "
-            f"by `keyring` in {settings.conf} ({exc})"
-        )
-    if isinstance(exc, (rados.PermissionError, rados.PermissionDeniedError)):
-        return exceptions.Unreachable(
-            f"the cluster refused the key of {user} (option rbd_user) in {seen}: compare it with "
-            f"what `ceph auth get {user}` shows ({exc})"
-        )
-    return exceptions.ConfigError(
-        f"cannot connect as {user} (option rbd_user) with {settings.conf} (option rbd_ceph_conf), "
-        f"mon host = {monitors}, keyring {seen} ({exc})"
-    )
-
-
-def _has_key(path: str, user: str) -> bool:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as keyring:
-            return any(line.strip() == f"[{user}]" for line in keyring)
-    except OSError:
-        return False
-
-
-def _state(path: str) -> str:
-    if not os.path.exists(path):
-        return "missing"
-    return "readable" if os.access(path, os.R_OK) else "not readable"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 import typing
 import weakref
 from collections.abc import Iterator
@@ -66,11 +67,15 @@ class Handle(driver.Image):
             raise exceptions.ClusterError("the image was closed", spec=spec)
         if self._connection.inherited:
             raise exceptions.Unreachable("opened before this process was forked", spec=spec)
+        began = time.monotonic()
         try:
             with errors.translated(spec, missing=missing, user=self._connection.user, pool=pool):
                 yield self._handle
         except exceptions.Unreachable:
             self._client.drop(self._connection)
+            raise
+        except exceptions.Timeout:
+            self._connection.timed_out(began)
             raise
 
     def close(self) -> None:

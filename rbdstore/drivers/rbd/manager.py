@@ -4,7 +4,8 @@
 librados keeps the answer of such a command on the stack of the call. An answer that comes after
 the call has run into ``rados_mon_op_timeout`` is written there all the same, and the process dies
 or worse. So no such limit may end the call: each command gets a client without one, and a thread
-that may be left waiting.
+that may be left waiting. As long as one is, no more are asked: the manager does not answer those
+either, and each would be one more thread and one more client.
 """
 
 from __future__ import annotations
@@ -12,19 +13,22 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import time
 from typing import Any, Final
 
 import rados
 
 from rbdstore import exceptions
-from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import errors
+from rbdstore.drivers.rbd import connecting, errors
 from rbdstore.drivers.rbd.options import ClientSettings
 from rbdstore.spec import ImageSpec
 from rbdstore.threads import threading
 
 # It answers in milliseconds, and another one takes over from it in half a minute.
 _LONGEST: Final = 60
+
+# Those that are still waiting for an answer that did not come in time.
+_unanswered: dict[ClientSettings, _Asking] = {}
 
 
 def command(
@@ -36,11 +40,18 @@ def command(
     """
     user = settings.user
     question = json.dumps({"prefix": prefix, "format": "json", **arguments})
-    thread = _Asking(settings, question)
     limit = min(settings.operation_timeout or _LONGEST, _LONGEST)
-    thread.start()
-    thread.join(limit)
+    until = time.monotonic() + limit
+    thread = _unanswered.get(settings)
+    if thread is not None:
+        thread.join(limit)
+    if thread is None or not thread.is_alive():
+        _unanswered.pop(settings, None)
+        thread = _Asking(settings, question)
+        thread.start()
+        thread.join(max(0.0, until - time.monotonic()))
     if thread.is_alive():
+        _unanswered[settings] = thread
         raise exceptions.Timeout(
             f"{prefix}: the cluster's manager did not answer within {limit} s; see "
             "`ceph mgr stat`",
@@ -66,7 +77,7 @@ class _Asking(threading.Thread):  # type: ignore[misc]  # the unpatched one
         self.failure: rados.Error | None = None
 
     def run(self) -> None:
-        client = clients.configured(self.settings)
+        client = connecting.configured(self.settings)
         try:
             client.connect()
             self.answer = client.mgr_command(self.question, b"")

@@ -71,13 +71,13 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
     ),
     cfg.IntOpt(
         "rados_connect_timeout",
-        default=-1,
+        default=30,
         min=-1,
         max=sections.MOST_SECONDS,
         deprecated_opts=[cfg.DeprecatedOpt("rbd_connect_timeout")],
-        help="Seconds within which a monitor must answer when a connection is made. 0 or less: "
-        "Ceph's own limit, client_mount_timeout (300). It does not limit anything that is done "
-        "with the connection: see rbd_operation_timeout.",
+        help="Seconds within which a monitor must answer when a connection is made; all of them "
+        "are tried in that time. 0 or less: Ceph's own limit, client_mount_timeout (300). It does "
+        "not limit anything that is done with the connection: see rbd_operation_timeout.",
     ),
     cfg.IntOpt(
         "rados_connection_retries",
@@ -101,7 +101,8 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
         help="Seconds within which the cluster must answer each single request to an object or a "
         "monitor. A removal, a copy or a flatten is many requests and may take longer. What ran "
         "into the limit may still be done later. Keep it well above the time in which the cluster "
-        "recovers from the loss of a host. 0: wait for ever.",
+        "recovers from the loss of a host. Once a request had no answer, and no monitor answers "
+        "either, further calls fail within seconds until one does. 0: wait for ever.",
     ),
     cfg.StrOpt(
         "rbd_clone_format",
