@@ -38,6 +38,7 @@ _SOON: Final = 5
 _OSD_SOON: Final = 2
 # For how long it is taken for granted that a cluster which was silent still is.
 _SURE_SECONDS: Final = 2
+_QUESTION: Final = '{"prefix": "fsid"}'
 # So many calls without an answer are not the fault of each.
 _MANY: Final = 2
 # Between two looks at whether a connection is any good on which a call had no answer.
@@ -60,6 +61,7 @@ class Connection:
         self._uses = 1
         self.silent = False
         self._timeouts = 0
+        self._timed_out = 0.0
         self._answered = 0.0
         self._looked_at = 0.0
         self._opened: set[Any] = set()
@@ -79,7 +81,10 @@ class Connection:
     def timed_out(self, began: float) -> None:
         """Note that a call had no answer within its limit, which began then."""
         self.silent = self._answered < began
-        self._timeouts += 1
+        # Calls that waited at the same time waited for the same thing.
+        if began >= self._timed_out:
+            self._timeouts += 1
+        self._timed_out = time.monotonic()
 
     def wants_a_look(self) -> bool:
         """Whether it may be of no use any more, and was not looked at just now."""
@@ -172,6 +177,16 @@ class Connection:
         with self._lock:
             self._ioctxs[pool, namespace] = ioctx
         return ioctx
+
+    def ask_monitors(self) -> None:
+        """See that they answer: for what would wait for them without a limit.
+
+        :raises Timeout: they do not
+        """
+        result, _, message = self.rados.mon_command(_QUESTION, b"")
+        # To be refused is an answer, too.
+        if result == -errno.ETIMEDOUT:
+            raise errors.from_errno(result, f"the monitors: {message}", user=self.user)
 
     def monitor_command(self, prefix: str, **arguments: Any) -> bytes:
         """Send a command to the monitors and return its output, JSON where it knows it."""
@@ -337,23 +352,21 @@ def _is_answered(connection: Connection, seconds: float) -> bool:
 
     The question stays on its way for as long as the connection's own limit is.
     """
-    answers: list[int] = []
+    answered = threading.Event()
 
     def ask() -> None:
         try:
-            number, _, _ = connection.rados.mon_command('{"prefix": "fsid"}', b"")
-            # To be refused is an answer, too.
-            answers.append(number)
-        except rados.Error:
-            pass
+            with errors.translated():
+                connection.ask_monitors()
+            answered.set()
+        except exceptions.RbdStoreError as error:
+            LOG.debug("%s", error)
         finally:
             connection.release()
 
     connection.hold()
-    thread = threading.Thread(target=ask, name="rbdstore-asking", daemon=True)
-    thread.start()
-    thread.join(seconds)
-    return bool(answers) and answers[0] != -errno.ETIMEDOUT
+    threading.Thread(target=ask, name="rbdstore-asking", daemon=True).start()
+    return bool(answered.wait(seconds))
 
 
 _lock = threading.Lock()

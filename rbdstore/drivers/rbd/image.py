@@ -166,6 +166,8 @@ class RbdImage(Data):
         with self._calls(name, exceptions.SnapshotNotFound) as handle:
             if not handle.is_protected_snap(name):
                 return
+            # It waits for news of the pools, for as long as the monitors are silent.
+            self._connection.ask_monitors()
             try:
                 handle.unprotect_snap(name)
             except rbd.ImageBusy as exc:
