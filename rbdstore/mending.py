@@ -62,7 +62,7 @@ def explain(torn: Torn) -> str:
             return f"whether {parent} knows of it cannot be told: {needs}"
 
 
-def mend(pool: Pool, torn: Torn, settings: Settings, flattener: Flattener) -> None:
+def mend(pool: Pool, torn: Torn, settings: Settings) -> None:
     """Mend a link, with all data kept.
 
     :raises InUse: somebody has it open, or is at work on it: that may be what takes it apart
@@ -79,6 +79,6 @@ def mend(pool: Pool, torn: Torn, settings: Settings, flattener: Flattener) -> No
                 if watchers := image.watchers():
                     raise exceptions.InUse(spec=torn.spec, watchers=watchers)
                 claim.remember(lineage.parents(image))
-            flattener.flatten(pool, torn.image_id)
+            Flattener(settings).flatten(pool, torn.image_id)
             claim.take_back_unused(freed_by=torn.image_id)
     LOG.info("mended %s: %s", torn.spec, explain(torn))

@@ -28,7 +28,7 @@ def test_defaults(conf):
         user="admin",
         cluster_name="ceph",
         clone_format="2",
-        connect_timeout=-1,
+        connect_timeout=30,
         operation_timeout=300,
         connection_retries=3,
         connection_interval=5,

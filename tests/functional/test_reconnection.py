@@ -149,6 +149,20 @@ def test_a_pool_that_is_not_known_and_a_monitor_that_is_silent(sandbox, cluster)
         answer(cluster.open_pool, "nope")
 
 
+def test_what_librbd_waits_for_without_a_limit(sandbox, cluster):
+    """News of the pools, before it unprotects a snapshot."""
+    pool = answer(cluster.open_pool, "volumes")
+    pool.create("a", MiB)
+    with pool.open("a", read_only=False) as image:
+        image.create_snap("s")
+        image.protect_snap("s")
+        with frozen(sandbox, "mon.a"), soon(), pytest.raises(exceptions.Timeout):
+            image.unprotect_snap("s")
+        answer(image.unprotect_snap, "s")
+        answer(image.remove_snap, image.snaps()[0].id)
+    answer(pool.remove, "a")
+
+
 def test_a_manager_that_is_silent_is_asked_once(sandbox, cluster):
     answer(cluster.open_pool, "volumes")
     with frozen(sandbox, "mgr.x"):

@@ -12,7 +12,7 @@ import rbd
 import samples
 import stores
 
-from rbdstore import exceptions, flattening, mending
+from rbdstore import exceptions, gc, mending
 from rbdstore.drivers.rbd import links
 from rbdstore.settings import Settings
 from rbdstore.testing.recipe import Role
@@ -77,7 +77,7 @@ def copy_up(raw, name="clone"):
 def mend(pool):
     (torn,) = mending.find(pool, pause=0)
     assert mending.is_mendable(torn)
-    mending.mend(pool, torn, SETTINGS, flattening.Flattener(SETTINGS))
+    mending.mend(pool, torn, SETTINGS)
     assert mending.find(pool, pause=0) == []
 
 
@@ -150,9 +150,8 @@ def test_one_in_the_trash_is_flattened(pool, raw, image):
 def test_one_that_somebody_has_open_is_left_alone(sandbox, pool, raw, clone):
     unlist(raw)
     (torn,) = mending.find(pool, pause=0)
-    flattener = flattening.Flattener(SETTINGS)
     with stores.held_open(sandbox, "volumes", clone), pytest.raises(exceptions.InUse):
-        mending.mend(pool, torn, SETTINGS, flattener)
+        mending.mend(pool, torn, SETTINGS)
     assert raw.parent("volumes", clone) is not None
 
 
@@ -196,7 +195,7 @@ def test_an_orphan_that_is_not_proven_whole_is_only_explained(pool, raw, image, 
     assert not mending.is_mendable(torn)
     assert mending.explain(torn).endswith(f"{reason}: it is left as it is")
     with pytest.raises(exceptions.ImageNotFound, match="is gone, and"):
-        mending.mend(pool, torn, SETTINGS, flattening.Flattener(SETTINGS))
+        mending.mend(pool, torn, SETTINGS)
     assert mending.find(pool, pause=0) == [torn]
     with raw.ioctx("volumes") as ioctx:
         # Nobody can do more: librbd removes by name what it cannot open.
@@ -204,6 +203,19 @@ def test_an_orphan_that_is_not_proven_whole_is_only_explained(pool, raw, image, 
         for key in [*objects, "rbd_id.clone"]:
             ioctx.remove_object(key)
     pool.remove_keys("rbd_directory", ["name_clone", f"id_{torn.image_id}"])
+
+
+def test_garbage_collection_mends_it(pool, raw, clone):
+    unlist(raw)
+    (found,) = gc.Collector(pool, SETTINGS).look().findings
+    assert (found.item, found.kind, found.outcome) == ("volumes/clone", "torn", "reclaimable")
+    assert "flattening it mends that" in found.reason
+    assert raw.parent("volumes", clone) is not None
+    (done,) = gc.Collector(pool, SETTINGS).reclaim().findings
+    assert (done.kind, done.outcome) == ("torn", "reclaimed")
+    assert raw.parent("volumes", clone) is None
+    assert raw.read("volumes", clone) == DATA
+    assert gc.Collector(pool, SETTINGS).look().findings == ()
 
 
 def test_what_has_a_parent_is_not_let_go(pool, raw, clone):
