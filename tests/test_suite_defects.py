@@ -101,6 +101,10 @@ def watchers_and_oneself(watchers, self):
     return [*watchers(self), *([self._address] if self.read_only else [])]
 
 
+def cut_off_whom_nobody_asked(fence, self):
+    return self.watchers()
+
+
 def children_that_have_names(children, self, snap_id):
     return [child for child in children(self, snap_id) if not child.trashed]
 
@@ -209,6 +213,7 @@ DEFECTS = [
         "watchers",
         watchers_and_oneself,
     ),
+    Defect("test_nobody_cuts_itself_off", MemoryImage, "fence", cut_off_whom_nobody_asked),
     Defect("test_a_child_in_the_trash", MemoryImage, "children", children_that_have_names),
     Defect("test_a_parent_in_the_trash", MemoryImage, "parent", parent_without_its_id),
     Defect("test_what_changed_since_a_snap", MemoryImage, "extents", extents_since_ever),

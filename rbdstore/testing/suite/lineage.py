@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rbdstore import driver, exceptions
 from rbdstore.driver import Pool
 from rbdstore.testing.suite.base import (
@@ -43,6 +45,19 @@ def children(pool: Pool, name: str, snap_id: int) -> set[driver.Child]:
 
 
 class LineageSuite(Suite):
+    # The link
+
+    def test_whole_links_are_not_torn(self, pool: Pool) -> None:
+        make_child(pool)
+        child_id = image_id(pool, "child")
+        assert pool.torn() == []
+        with pytest.raises(exceptions.ImageNotFound):
+            pool.let_go(child_id)
+        assert parent(pool, "child") is not None
+        pool.trash_move("child")
+        assert pool.torn() == []
+        assert pool.torn({child_id}) == []
+
     # The data
 
     def test_a_clone_is_what_the_snap_was(self, pool: Pool) -> None:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rbdstore import exceptions
 from rbdstore.driver import Pool
 from rbdstore.testing.suite.base import Suite, filled, in_use, make, read, refused
@@ -45,6 +47,17 @@ class UseSuite(Suite):
                 second.write(2 * turn + 1, b"2")
                 second.flush()
         assert read(pool, "a") == filled(b"121212")
+
+    def test_nobody_cuts_itself_off(self, pool: Pool, elsewhere: Pool) -> None:
+        """Whether or not the driver can cut others off."""
+        make(pool, "a")
+        with pool.open("a", read_only=False) as writer, elsewhere.open("a") as image:
+            with pytest.raises((exceptions.InUse, exceptions.NotSupported)) as caught:
+                image.fence()
+            assert caught.value.spec == pool.spec("a")
+            writer.write(0, b"mine")
+            writer.flush()
+        assert read(pool, "a") == filled(b"mine")
 
     # The lock
 
