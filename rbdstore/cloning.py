@@ -67,7 +67,7 @@ class Cloner:
     def clone_snapshot(self, draft: Draft, source: Image, snap: Snap, size: int | None) -> None:
         """Make ``draft`` a clone of a snapshot."""
         if source.pool.cluster.clone_format == 1 and not snap.protected:
-            with source.pool.open(image_id=source.id, read_only=False) as writable:
+            with source.pool.open_live(image_id=source.id) as writable:
                 writable.protect_snap(snap.name)
             snap = dataclasses.replace(snap, protected=True)
         draft.clone(source, snap, size)
@@ -126,7 +126,7 @@ class Cloner:
     def _make_base(self, claim: claims.Claim, image: Image, name: str) -> _Base:
         """Snapshot ``image``, having flattened it if that is due. Repeatable."""
         pool, limit = image.pool, self._settings.max_clone_depth
-        with pool.open(image_id=image.id, read_only=False) as source:
+        with pool.open_live(image_id=image.id) as source:
             # A full copy is a flattened clone: librbd's own copy, of a snapshot of a clone, writes
             # zeros where the data is still the parent's (seen in 16.2.15).
             depth = lineage.depth(source)

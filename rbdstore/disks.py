@@ -225,7 +225,7 @@ class DiskStore:
             raise exceptions.InvalidInput(
                 f"allow_shrink is True or False, not {exceptions.shown(allow_shrink)}"
             )
-        with self._pool.open(disk, read_only=False) as image:
+        with self._pool.open_live(disk) as image:
             image.resize(size, allow_shrink=allow_shrink)
         LOG.info("resized %s to %d bytes", self._pool.spec(disk), size)
 

@@ -28,6 +28,7 @@ A third party's driver is a class with ``OPTIONS``, ``API_VERSION`` and ``open()
 from __future__ import annotations
 
 import abc
+import contextlib
 import functools
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -214,6 +215,22 @@ class Pool(Closing):
         :raises ImageNotFound: also for debris, and for a child whose parent is gone
         :raises InvalidInput: by neither, or by both
         """
+
+    def open_live(self, name: str | None = None, *, image_id: str | None = None) -> Image:
+        """Open for writing an image that is not in the trash; until it is closed it stays.
+
+        To :meth:`open` one while it is removed is to hold what is gone: librbd waits for ever for
+        the lock of such an image, or makes its header anew.
+
+        :raises ImageNotFound: also where it has been deleted in that moment
+        """
+        with contextlib.ExitStack() as failed:
+            image = failed.enter_context(self.open(name, image_id=image_id, read_only=False))
+            # Whoever removes an image puts it into the trash, and then looks who has it open.
+            if self.trash_get(image.id) is not None:
+                raise exceptions.ImageNotFound("it was deleted meanwhile", spec=image.spec)
+            failed.pop_all()
+        return image
 
     def id_of(self, name: str) -> str | None:
         """The id of the image that has the name, be it one that cannot be opened.

@@ -254,7 +254,7 @@ class Exporter:
         """Make a snapshot that goes as soon as nothing needs it any more."""
         name = spec.new_export_snap(image_id)
         claim.note(parents=[lineage.link(image, name)])
-        with self._pool.open(image_id=image.id, read_only=False) as source:
+        with self._pool.open_live(image_id=image.id) as source:
             source.create_snap(name)
             if self._pool.cluster.clone_format == 1:
                 source.protect_snap(name)

@@ -73,13 +73,21 @@ class Flattener:
                 if self._settings.flatten_mode == "task" and _has_parent(pool, image_id):
                     self._in_background(image, progress)
                 # After a task, or a flatten that was killed at its end, this completes it.
-                with pool.open(image_id=image_id, read_only=False) as writable:
+                with self._open(pool, image_id) as writable:
                     writable.flatten(progress=progress)
                 # librbd's own word is not proof.
                 if _has_parent(pool, image_id):
                     raise exceptions.ClusterError(
                         "flattening ended, but the image still has a parent", spec=image.spec
                     )
+
+    def _open(self, pool: Pool, image_id: str) -> Image:
+        """Open an image for writing, in the trash or not, so that it stays until it is closed."""
+        if pool.trash_get(image_id) is None:
+            return pool.open_live(image_id=image_id)
+        # Not between a purge's look at who has it open and its removal.
+        with leases.held(pool, spec.reclaim_lease(image_id), self._settings.lease_seconds):
+            return pool.open(image_id=image_id, read_only=False)
 
     @contextlib.contextmanager
     def _slot(self, waiting: Callable[[], None]) -> Iterator[None]:

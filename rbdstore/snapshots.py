@@ -21,7 +21,7 @@ def create(pool: Pool, name: str, snapshot: str, seconds: float, *, protect: boo
     try:
         with (
             leases.held(pool, spec.snapshot_lease(name, snapshot), seconds),
-            pool.open(name, read_only=False) as image,
+            pool.open_live(name) as image,
             Undo() as undo,
         ):
             if any(snap.name == snapshot for snap in image.snaps()):
@@ -54,7 +54,7 @@ def delete(pool: Pool, name: str, snapshot: str, seconds: float) -> None:
         pool, spec.snapshot_lease(name, snapshot), ["delete_snapshot"], seconds, effect="none"
     ) as claim:
         try:
-            image = pool.open(name, read_only=False)
+            image = pool.open_live(name)
         except exceptions.ImageNotFound:
             return
         with image:
@@ -91,7 +91,7 @@ def rollback(
     with pool.open(name) as image:
         find_snap(image, snapshot)
         removal.check_unwatched(image, wait, fence=fence)
-    with pool.open(name, read_only=False) as image:
+    with pool.open_live(name) as image:
         image.rollback(snapshot)
 
 

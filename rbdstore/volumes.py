@@ -113,7 +113,7 @@ class VolumeStore:
         """
         name = spec.check_new_name(name)
         size = sizes.check_size(size)
-        with self._pool.open(name, read_only=False) as image:
+        with self._pool.open_live(name) as image:
             image.resize(size)
         LOG.info("extended %s to %d bytes", self._pool.spec(name), size)
         return self.get(name)

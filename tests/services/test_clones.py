@@ -6,7 +6,7 @@ import threading
 import pytest
 import samples
 
-from rbdstore import exceptions
+from rbdstore import cloning, exceptions
 from rbdstore.spec import ImageSpec
 from rbdstore.volumes import Volume
 
@@ -124,6 +124,25 @@ def test_clones_made_at_once_by_many_threads(volumes, raw, source):
         thread.join(60)
     assert raw.images("volumes") == [source]
     assert raw.snaps("volumes", source) == []
+
+
+def test_a_source_that_is_deleted_right_before_its_snapshot(place, raw, clone_format, monkeypatch):
+    """It may be removed at any moment, and then librbd waits for its lock for ever."""
+    volumes, others = (place.volumes(clone_format=clone_format) for _ in range(2))
+    volumes.create("source", MiB)
+    volumes.create_cloned_volume("clone-1", "source")
+    make_base = cloning.Cloner._make_base
+
+    def deleted_before(*args):
+        others.delete("source")
+        return make_base(*args)
+
+    monkeypatch.setattr(cloning.Cloner, "_make_base", deleted_before)
+    # In format 1 it is only renamed, and stays while it has a snapshot.
+    gone = exceptions.ImageNotFound if clone_format == 2 else exceptions.SnapshotNotFound
+    with pytest.raises(gone):
+        volumes.create_cloned_volume("clone-2", "source")
+    volumes.delete("clone-1")
 
 
 @pytest.mark.parametrize("target", ["source", "destination"])

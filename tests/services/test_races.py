@@ -287,7 +287,7 @@ def test_a_volume_and_its_last_clone_are_deleted_at_once(each_format, raw):
 
 def test_a_volume_is_cloned_while_it_is_deleted(each_format, raw):
     pair, volumes = each_format
-    for _ in range(FEWER):
+    for _ in range(ROUNDS):
         raw.create("volumes", "source", data=b"s" * MiB)
         deleted, cloned = racers.race(
             (pair[0], "volumes.delete", "source"),

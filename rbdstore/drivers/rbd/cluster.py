@@ -13,6 +13,7 @@ import rbd
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd import errors, manager
+from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import RbdOptions
 from rbdstore.drivers.rbd.pool import RbdPool
 from rbdstore.spec import ImageSpec
@@ -99,7 +100,8 @@ class RbdCluster(driver.Cluster):
         return driver.Access(client.user, client.cluster_name, secret)
 
     def flatten_in_background(self, spec: ImageSpec) -> str:
-        with self.open_pool(spec.pool, spec.namespace).open(spec.image, read_only=False) as image:
+        with self.open_pool(spec.pool, spec.namespace).open_live(spec.image) as image:
+            assert isinstance(image, RbdImage)  # nosec B101: for the type checker
             image.prepare_background_flatten()
         task = self._command("rbd task add flatten", spec=spec, image_spec=str(spec))
         return str(task["id"])

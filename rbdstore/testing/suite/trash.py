@@ -137,6 +137,20 @@ class TrashSuite(Suite):
         assert pool.trash_get(image_id) is not None
         pool.trash_remove(image_id)
 
+    def test_what_is_in_it_is_not_opened_as_live(self, pool: Pool) -> None:
+        image_id = make(pool, "a", DATA)
+        for how in ({"name": "a"}, {"image_id": image_id}):
+            with pool.open_live(**how) as image:
+                image.write(0, b"x")
+                image.flush()
+        pool.trash_move("a")
+        with refused(exceptions.ImageNotFound, pool.spec("a")):
+            pool.open_live(image_id=image_id)
+        with refused(exceptions.ImageNotFound, pool.spec("a")):
+            pool.open_live("a")
+        # It was not left open.
+        pool.trash_remove(image_id)
+
     def test_it_is_kept_for_a_time(self, pool: Pool) -> None:
         image_id = make(pool, "a", DATA)
         earliest = time.time() + 3600
