@@ -70,8 +70,8 @@ def test_the_table_has_nothing_else():
         (errno.EINTR, exceptions.Timeout),
         (errno.ESHUTDOWN, exceptions.Unreachable),
         (errno.ENOTCONN, exceptions.Unreachable),
-        (errno.ENOSPC, exceptions.NoSpace),
-        (errno.EDQUOT, exceptions.NoSpace),
+        (errno.ENOSPC, exceptions.StorageFull),
+        (errno.EDQUOT, exceptions.StorageFull),
         (errno.EOPNOTSUPP, exceptions.NotSupported),
         (errno.EPERM, exceptions.PermissionDenied),
         (errno.EACCES, exceptions.PermissionDenied),
@@ -125,7 +125,7 @@ def test_the_lower_number_is_kept():
     assert "it failed" in str(error)
 
 
-@pytest.mark.parametrize("error", [TypeError("no"), OSError("no"), exceptions.NoSpace("no")])
+@pytest.mark.parametrize("error", [TypeError("no"), OSError("no"), exceptions.StorageFull("no")])
 def test_anything_else_passes(error):
     with pytest.raises(type(error)) as caught, errors.translated(SPEC):
         raise error

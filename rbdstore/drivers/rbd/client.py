@@ -24,7 +24,7 @@ import tenacity
 from oslo_log import log
 
 from rbdstore import exceptions
-from rbdstore.drivers.rbd import errors
+from rbdstore.drivers.rbd import errors, full
 from rbdstore.drivers.rbd.options import ClientSettings
 from rbdstore.threads import threading
 
@@ -109,6 +109,7 @@ class Connection:
             return ioctx
         ioctx = self.rados.open_ioctx(pool)
         ioctx.set_namespace(namespace)
+        full.try_all(ioctx)
         self.keep(ioctx)
         with self._lock:
             self._ioctxs[pool, namespace] = ioctx

@@ -9,7 +9,7 @@ from typing import Any, Final
 import rbd
 
 from rbdstore import driver, exceptions
-from rbdstore.drivers.rbd import headers, object_map, objects, options
+from rbdstore.drivers.rbd import full, headers, object_map, objects, options
 from rbdstore.drivers.rbd.data import Data
 from rbdstore.drivers.rbd.progress import reported
 
@@ -28,6 +28,7 @@ class RbdImage(Data):
             ioctx = self.pool.ioctx_of(self._connection)
             try:
                 if self._parent_id(handle) is not None:
+                    full.check(self._connection, self.spec, handle)
                     object_map.switch_off(handle)
                     handle.flatten(on_progress=report)
             except rbd.InvalidArgument:
@@ -137,6 +138,21 @@ class RbdImage(Data):
     def create_snap(self, name: str) -> None:
         with self._calls(name) as handle:
             handle.create_snap(name)
+            self._check_snap(handle, name)
+
+    def _check_snap(self, handle: rbd.Image, name: str) -> None:
+        # librbd says that it made one in a full pool too, but that has no object map, for which
+        # it can never be opened.
+        if not handle.features() & options.FEATURES["object-map"]:
+            return
+        snap_id = handle.snap_get_id(name)
+        ioctx = self.pool.ioctx_of(self._connection)
+        if objects.exists(ioctx, object_map.of_snap(self.id, snap_id)):
+            return
+        # It may have been removed meanwhile, with its map.
+        with contextlib.suppress(rbd.ImageNotFound):
+            handle.remove_snap_by_id(snap_id)
+        raise exceptions.StorageFull("the pool is full", spec=self.pool.spec(self.name, name))
 
     def rename_snap(self, name: str, new_name: str) -> None:
         with self._calls(name, exceptions.SnapshotNotFound) as handle:

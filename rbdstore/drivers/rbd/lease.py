@@ -13,6 +13,8 @@ from typing import Final
 
 import rados
 
+from rbdstore.drivers.rbd import full
+
 LOCK: Final = "rbdstore"
 OWNER: Final = "rbdstore.owner"
 
@@ -42,7 +44,7 @@ def take(
         # The lock forgets its owner when it runs out. This does not, and a human can read it.
         op.set_xattr(OWNER, owner.encode())
         try:
-            ioctx.operate_write_op(op, key)
+            ioctx.operate_write_op(op, key, flags=full.PAST_THE_LIMIT)
         except (rados.ObjectBusy, rados.ObjectNotFound):
             return False
     return True

@@ -27,6 +27,11 @@ MARK: Final = "rbdstore.object-map"
 _MAPS: Final = options.FEATURES["object-map"] | options.FEATURES["fast-diff"]
 
 
+def of_snap(image_id: str, snap_id: int) -> str:
+    """The object with the map of a snap, which every snap has where the feature is on."""
+    return f"rbd_object_map.{image_id}.{snap_id:016x}"
+
+
 def switch_off(handle: rbd.Image) -> None:
     """Switch the object map off, leaving a note of it."""
     on = handle.features() & _MAPS

@@ -15,7 +15,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import headers, lease, objects, remains, renaming
+from rbdstore.drivers.rbd import full, headers, lease, objects, remains, renaming
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
@@ -223,7 +223,9 @@ class RbdPool(driver.Pool):
             self._settle(ioctx, name)
             with reported(progress) as on_progress:
                 try:
-                    rbd.RBD().remove(ioctx, name, on_progress=on_progress)
+                    full.with_trash(
+                        ioctx, lambda: rbd.RBD().remove(ioctx, name, on_progress=on_progress)
+                    )
                 except (rbd.ImageBusy, rbd.ImageHasSnapshots) as exc:
                     raise self._in_use(name=name) from exc
 
@@ -263,7 +265,7 @@ class RbdPool(driver.Pool):
                 return
             self._settle(ioctx, name)
             try:
-                rbd.RBD().trash_move(ioctx, name, delay)
+                full.with_trash(ioctx, lambda: rbd.RBD().trash_move(ioctx, name, delay))
             except rbd.ImageBusy as exc:
                 raise self._in_use(name=name) from exc
 
@@ -340,7 +342,7 @@ class RbdPool(driver.Pool):
             lease.check(op, cookie)
             add(op)
             try:
-                ioctx.operate_write_op(op, key)
+                ioctx.operate_write_op(op, key, flags=full.PAST_THE_LIMIT)
             except (rados.ObjectBusy, rados.ObjectNotFound) as exc:
                 raise exceptions.LeaseLost(
                     f"the lease on {key} in pool {self.name} ran out", errno=errno.EBUSY
