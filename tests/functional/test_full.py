@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A pool whose quota is reached, and OSDs that are full: told at once, undone, and mended by deleting.
+"""A pool whose quota is reached, and OSDs that are full: told at once, and deleting mends it.
 
 librados would wait for room for ever; nothing here may take longer than the limit of one request.
 """
@@ -107,7 +107,7 @@ def filling(sandbox):
 def refused():
     """See that it is refused, long before the limit of a request to the cluster (300 s)."""
     began = time.monotonic()
-    with pytest.raises(exceptions.StorageFull, match="quota|full"):
+    with pytest.raises(exceptions.StorageFull, match=r"quota|full"):
         yield
     assert time.monotonic() - began < 2 * SEEN_SECONDS
 

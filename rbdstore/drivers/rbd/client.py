@@ -120,7 +120,7 @@ class Connection:
         command = json.dumps({"prefix": prefix, "format": "json", **arguments})
         result, output, message = self.rados.mon_command(command, b"")
         if result:
-            raise errors.from_errno(result, f"{prefix}: {message}", user=self.user)
+            raise errors.from_errno(result, f"{prefix}: {message}", user=self.user, service="mon")
         return bytes(output)
 
     def forget(self) -> None:
@@ -297,7 +297,7 @@ def _clone_format(client: rados.Rados, settings: ClientSettings) -> int:
     command = json.dumps({"prefix": "osd get-require-min-compat-client"})
     result, output, message = client.mon_command(command, b"")
     if result:
-        raise errors.from_errno(result, message, user=settings.user)
+        raise errors.from_errno(result, message, user=settings.user, service="mon")
     return 1 if output.decode().strip() in _BEFORE_MIMIC else 2
 
 

@@ -67,7 +67,13 @@ class Handle(driver.Image):
         if self._connection.inherited:
             raise exceptions.Unreachable("opened before this process was forked", spec=spec)
         try:
-            with errors.translated(spec, missing=missing, user=self._connection.user, pool=pool):
+            with errors.translated(
+                spec,
+                missing=missing,
+                user=self._connection.user,
+                pool=pool,
+                reads=self.read_only,
+            ):
                 yield self._handle
         except exceptions.Unreachable:
             self._client.drop(self._connection)

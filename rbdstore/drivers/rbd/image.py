@@ -9,7 +9,16 @@ from typing import Any, Final
 import rbd
 
 from rbdstore import driver, exceptions
-from rbdstore.drivers.rbd import full, headers, object_map, objects, options
+from rbdstore.drivers.rbd import (
+    caps,
+    clones,
+    errors,
+    full,
+    headers,
+    object_map,
+    objects,
+    options,
+)
 from rbdstore.drivers.rbd.data import Data
 from rbdstore.drivers.rbd.progress import reported
 
@@ -75,7 +84,7 @@ class RbdImage(Data):
             try:
                 found = list(handle.list_children2())
             except rbd.PermissionError as exc:
-                raise exceptions.PermissionDenied(self._blind(), spec=self.spec) from exc
+                raise self._blind(snap_id) from exc
             finally:
                 self._look_at(handle, self._snap_id)
         return [
@@ -97,14 +106,12 @@ class RbdImage(Data):
                 return True
         return super().has_children(snap_id)
 
-    def _blind(self) -> str:
-        user = f"client.{self._connection.user}"
-        return (
-            f"it may have clones in pools that {user} may not look into. Add to the osd "
-            f"capabilities of {user}, for each such pool, `allow class-read pool=<pool> "
-            f"object_prefix rbd_`: `ceph auth get {user}` shows them, `ceph auth caps {user} mon "
-            "... osd ... mgr ...` replaces them all"
-        )
+    def _blind(self, snap_id: int) -> exceptions.PermissionDenied:
+        ioctx = self.pool.ioctx_of(self._connection)
+        pools = clones.hidden_pools(self._connection, ioctx, self.id, snap_id)
+        cap = caps.seeing_clones(pools or [self.pool.name])
+        where = ", ".join(pools) or self.pool.name
+        return errors.denied(self._connection.user, self.spec, where, cap)
 
     # Snaps
 
@@ -232,7 +239,7 @@ class RbdImage(Data):
                 self.pool.ioctx_of(self._connection), f"rbd_header.{self.id}"
             )
         return {
-            key.removeprefix(_METADATA): value.decode()
+            key.removeprefix(_METADATA): value.decode(errors="backslashreplace")
             for key, value in entries.items()
             if key.startswith(_METADATA)
         }

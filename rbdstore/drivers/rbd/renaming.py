@@ -17,7 +17,7 @@ from typing import Final
 
 import rados
 
-from rbdstore.drivers.rbd import full, remains
+from rbdstore.drivers.rbd import decoding, full, remains
 from rbdstore.drivers.rbd.options import FEATURES
 
 # With these there is more to do: a journal is written, or another cluster is told. What is not
@@ -61,7 +61,7 @@ def _is_plain(ioctx: rados.Ioctx, image_id: str) -> bool:
         )
     except rados.ObjectNotFound:
         return False
-    (features,) = struct.unpack_from("<Q", reply)
+    (features,) = decoding.numbers("<Q", reply)
     return not features & ~_PLAIN
 
 
