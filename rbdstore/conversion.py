@@ -69,7 +69,7 @@ def convert(
     :param size: of the target, in bytes
     :raises ConversionFailed: it cannot be converted, be it that the disk is larger than ``size``,
         or not within the limits
-    :raises NoSpace: the pool, or the local disk, is full
+    :raises StorageFull: the pool, or the local disk, is full
     """
     files = [container]
     if isinstance(target, Mapping):
@@ -91,7 +91,7 @@ def convert(
         progress,
     )
     if status and os.strerror(errno.ENOSPC) in said:
-        raise exceptions.NoSpace(f"there is no room for what it is converted to: {said}")
+        raise exceptions.StorageFull(f"there is no room for what it is converted to: {said}")
     if status:
         raise exceptions.ConversionFailed(f"qemu-img ended with status {status}: {said}")
 

@@ -24,7 +24,7 @@
      +-- ConversionFailed        qemu-img could not convert an image, or not within its limits
      +-- PermissionDenied        the cluster's user lacks a capability
      +-- ReadOnly
-     +-- NoSpace                 the cluster or pool is full, or its quota is reached
+     +-- StorageFull             the cluster or pool is full, or its quota is reached
      +-- Vanished                the source was removed while it was being read
      +-- ClusterError            the cluster did not do what was asked
           +-- Unreachable        no connection, or it was cut off
@@ -158,7 +158,7 @@ class ReadOnly(RbdStoreError):
     """The image was opened read-only, or cannot be written."""
 
 
-class NoSpace(RbdStoreError):
+class StorageFull(RbdStoreError):
     """The cluster or the pool is full, or a quota is reached."""
 
 

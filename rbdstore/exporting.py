@@ -46,7 +46,7 @@ LOG = log.getLogger(__name__)
 _FINAL: Final = (
     exceptions.Duplicate,
     exceptions.InvalidInput,
-    exceptions.NoSpace,
+    exceptions.StorageFull,
     exceptions.NotFound,
 )
 

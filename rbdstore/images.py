@@ -80,7 +80,7 @@ class ImageStore:
         :raises InvalidBody: ``data`` has another size, or gives something other than bytes
         :raises InvalidName, InvalidSize:
         :raises InvalidInput: an unknown hash, or a ``progress`` that cannot be called
-        :raises NoSpace: the pool is full
+        :raises StorageFull: the pool is full
 
         Nothing is left of an image that could not be stored whole. An error that ``data`` raises
         comes out as it is.

@@ -37,7 +37,7 @@ def received(
 
     :param size: how large the disk in it may be, in bytes
     :raises InvalidSize, UnsafeImage, BrokenImage, InvalidBody:
-    :raises NoSpace: the local disk is full
+    :raises StorageFull: the local disk is full
     """
     inspection = formats.Inspection(disk_format, size)
     with local_file(settings) as file:
@@ -106,6 +106,6 @@ def _writing() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise exceptions.NoSpace(
+        raise exceptions.StorageFull(
             f"the local disk is full (image_conversion_dir): {error}"
         ) from error

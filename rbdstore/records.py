@@ -57,10 +57,9 @@ def children(parent: Image, snap_id: int) -> list[Child]:
     """Every image that was noted as cloned from a snap, there still or not."""
     found = []
     for entry in parent.pool.get_keys(spec.record_object(parent.id)):
-        kind, *rest = entry.split("/")
-        if kind == "child" and rest[0] == str(snap_id):
-            _snap_id, child_pool, namespace, child_id = rest
-            found.append(Child(child_pool, namespace, child_id, child_id))
+        match entry.split("/"):
+            case ["child", snap, child_pool, namespace, child_id] if snap == str(snap_id):
+                found.append(Child(child_pool, namespace, child_id, child_id))
     return found
 
 

@@ -104,6 +104,12 @@ class Location:
                 f"{_shown(uri)} has {len(parts)} parts; "
                 "rbd://<fsid>/<pool>/<image>/<snapshot> has four"
             )
+        if any("@" in part for part in parts):
+            # Not to be left to the checks, which tell what they refuse.
+            raise exceptions.InvalidLocation(
+                f"{_shown(uri)}: a part of it contains '/' or '@', which separate pool, image and "
+                "snapshot"
+            )
         try:
             for part, check in zip(parts, _CHECKS[len(parts)], strict=True):
                 check(part)
@@ -236,6 +242,8 @@ def _shown(uri: str) -> str:
     if mark and scheme != "rbd":
         # Without the user and the password before the host, and a token after the path.
         uri = f"{scheme}://{rest.rpartition('@')[2].partition('?')[0]}"
+    elif mark:
+        uri = f"{scheme}://{re.sub('^[^/]*:.*@', '***@', rest)}"
     return repr(uri) if len(uri) <= 300 else f"{uri[:300]!r}..."
 
 

@@ -308,7 +308,7 @@ class VolumeStore:
         :raises UnsafeImage: it has a backing file, a data file or the like
         :raises BrokenImage: its headers are cut off or damaged
         :raises ConversionFailed: qemu-img could not convert it, or not within its limits
-        :raises Duplicate, InvalidBody, InvalidInput, InvalidLocation, InvalidName, NoSpace:
+        :raises Duplicate, InvalidBody, InvalidInput, InvalidLocation, InvalidName, StorageFull:
 
         Nothing is left of a volume that could not be made whole. An error that ``open_image``, or
         what it gives, raises comes out as it is.

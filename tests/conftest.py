@@ -12,6 +12,9 @@ import pytest
 
 from rbdstore.testing.differences import pytest_assertrepr_compare  # noqa: F401 (a hook)
 
+# No key is logged or told by any test.
+pytest_plugins = ["secrecy"]
+
 FUNCTIONAL = Path(__file__).parent / "functional"
 
 

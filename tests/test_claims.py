@@ -93,7 +93,7 @@ def test_success_leaves_what_was_made(pool):
     assert scenes.read(pool, "volume") == b"data"
 
 
-@pytest.mark.parametrize("error", [Boom(), exceptions.NoSpace("full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [Boom(), exceptions.StorageFull("full"), KeyboardInterrupt()])
 def test_a_failure_leaves_nothing(cluster, pool, error):
     with expect(type(error)) as caught, draft(pool) as made, made.create(8, order=None) as image:
         image.write(0, b"data")

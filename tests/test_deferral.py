@@ -117,7 +117,7 @@ def test_what_another_process_left_is_purged_too(connect, cluster, pool):
 
 
 @pytest.mark.parametrize(
-    "error", [exceptions.Unreachable("injected"), exceptions.NoSpace("injected"), ValueError()]
+    "error", [exceptions.Unreachable("injected"), exceptions.StorageFull("injected"), ValueError()]
 )
 def test_an_outage_is_told_once_and_outlived(connect, cluster, plan, caplog, error):
     volumes = connect().volumes

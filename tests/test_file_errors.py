@@ -43,7 +43,7 @@ def test_each_class_is_translated(kind):
 @pytest.mark.parametrize(
     ("result", "expected"),
     [
-        (sqlite3.SQLITE_FULL, exceptions.NoSpace),
+        (sqlite3.SQLITE_FULL, exceptions.StorageFull),
         (sqlite3.SQLITE_BUSY, exceptions.Timeout),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, exceptions.Timeout),
         (sqlite3.SQLITE_READONLY, exceptions.PermissionDenied),
@@ -61,8 +61,8 @@ def test_a_result_tells_more_than_the_class(result, expected):
 @pytest.mark.parametrize(
     ("number", "expected"),
     [
-        (errno.ENOSPC, exceptions.NoSpace),
-        (errno.EDQUOT, exceptions.NoSpace),
+        (errno.ENOSPC, exceptions.StorageFull),
+        (errno.EDQUOT, exceptions.StorageFull),
         (errno.EACCES, exceptions.PermissionDenied),
         (errno.EROFS, exceptions.PermissionDenied),
         (errno.ETIMEDOUT, exceptions.Timeout),
@@ -76,7 +76,7 @@ def test_an_error_of_the_file_system_is_told_by_its_number(number, expected):
     assert caught.value.spec == SPEC
 
 
-@pytest.mark.parametrize("error", [TypeError("no"), exceptions.NoSpace("no")])
+@pytest.mark.parametrize("error", [TypeError("no"), exceptions.StorageFull("no")])
 def test_anything_else_passes(error):
     with pytest.raises(type(error)) as caught, errors.translated(SPEC):
         raise error

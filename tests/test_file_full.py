@@ -33,7 +33,7 @@ def fill():
             try:
                 image.write(turn * MiB, b"b" * MiB)
                 image.flush()
-            except exceptions.NoSpace as error:
+            except exceptions.StorageFull as error:
                 assert error.spec == pool.spec("big"), error
                 return turn
     raise AssertionError("it is never full")
@@ -109,7 +109,7 @@ def test_another_filled_it_to_the_last_byte(on_a_small_disk, tmp_path):
         try:
             for number in itertools.count():
                 pool.create(f"{{number}}" + "x" * 200, MiB)
-        except exceptions.NoSpace as error:
+        except exceptions.StorageFull as error:
             assert error.spec is not None
         check()
         import os
@@ -127,7 +127,7 @@ def test_what_is_reserved_is_not_written_to(tmp_path):
     pool = cluster.open_pool("volumes")
     pool.create("a", MiB)
     with pool.open("a", read_only=False) as image:
-        with pytest.raises(exceptions.NoSpace, match="file_store_reserve") as caught:
+        with pytest.raises(exceptions.StorageFull, match="file_store_reserve") as caught:
             image.write(0, b"data")
         assert caught.value.spec == pool.spec("a")
         assert image.read(0, 4) == bytes(4)
@@ -147,7 +147,7 @@ def test_what_is_reserved_is_not_flattened_into(tmp_path):
     # More than any disk has.
     full = filestore.connect(tmp_path, file_store_reserve=1 << 30)
     with full.open_pool("volumes").open("c", read_only=False) as clone:
-        with pytest.raises(exceptions.NoSpace, match="file_store_reserve"):
+        with pytest.raises(exceptions.StorageFull, match="file_store_reserve"):
             clone.flatten()
         assert clone.parent() is not None
         assert clone.read(0, 4) == b"data"

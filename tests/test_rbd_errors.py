@@ -70,8 +70,8 @@ def test_the_table_has_nothing_else():
         (errno.EINTR, exceptions.Timeout),
         (errno.ESHUTDOWN, exceptions.Unreachable),
         (errno.ENOTCONN, exceptions.Unreachable),
-        (errno.ENOSPC, exceptions.NoSpace),
-        (errno.EDQUOT, exceptions.NoSpace),
+        (errno.ENOSPC, exceptions.StorageFull),
+        (errno.EDQUOT, exceptions.StorageFull),
         (errno.EOPNOTSUPP, exceptions.NotSupported),
         (errno.EPERM, exceptions.PermissionDenied),
         (errno.EACCES, exceptions.PermissionDenied),
@@ -116,7 +116,24 @@ def test_a_lacking_capability_is_named():
     ):
         raise rbd.PermissionError("it failed", errno=errno.EPERM)
     assert "ceph auth caps client.cinder" in str(caught.value)
-    assert "osd 'profile rbd pool=volumes'" in str(caught.value)
+    assert "osd capability `profile rbd pool=volumes`" in str(caught.value)
+
+
+def test_what_is_enough_to_read_is_named():
+    with (
+        pytest.raises(exceptions.PermissionDenied) as caught,
+        errors.translated(SPEC, user="nova", reads=True),
+    ):
+        raise rbd.PermissionError("it failed", errno=errno.EPERM)
+    assert "`profile rbd-read-only pool=volumes`" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("service", "cap"), [("mon", "profile rbd"), ("mgr", "profile rbd pool=volumes")]
+)
+def test_what_a_command_wants_is_named(service, cap):
+    error = errors.from_errno(-errno.EACCES, "df", SPEC, user="nova", service=service)
+    assert f"the {service} capability `{cap}`" in str(error)
 
 
 def test_the_lower_number_is_kept():
@@ -125,7 +142,7 @@ def test_the_lower_number_is_kept():
     assert "it failed" in str(error)
 
 
-@pytest.mark.parametrize("error", [TypeError("no"), OSError("no"), exceptions.NoSpace("no")])
+@pytest.mark.parametrize("error", [TypeError("no"), OSError("no"), exceptions.StorageFull("no")])
 def test_anything_else_passes(error):
     with pytest.raises(type(error)) as caught, errors.translated(SPEC):
         raise error

@@ -167,6 +167,8 @@ def test_the_form_of_a_location():
         "s3://access:SEC/RET@s3.example/bucket/key",
         "swift+https://account%3Auser:SECRET@keystone.example:5000/v3/images/key",
         "https://glance.example/image?token=SECRET",
+        "rbd://access:SECRET@5f1d8f5e-7f7e-4b1b-9b1a-0c3d0f3f5d11/images/image-1/snap",
+        "rbd://access:SEC/RET@images/image-1",
     ],
 )
 def test_what_is_secret_in_a_location_is_not_told(uri):

@@ -259,7 +259,7 @@ def test_an_error_of_the_body_comes_before_its_being_short(pool):
 
 
 @pytest.mark.parametrize("call", ["Image.aio_write", "Image.resize", "Image.flush"])
-@pytest.mark.parametrize("error", [exceptions.NoSpace, exceptions.Timeout, KeyboardInterrupt])
+@pytest.mark.parametrize("error", [exceptions.StorageFull, exceptions.Timeout, KeyboardInterrupt])
 def test_what_the_cluster_says_comes_out(call, error):
     plan = faults.Plan()
     pool = faults.FaultyCluster(memory.memory_cluster(), plan).open_pool("images")
@@ -276,7 +276,7 @@ def test_what_the_cluster_says_comes_out(call, error):
 
 def test_a_cluster_that_is_full():
     pool = memory.memory_cluster(capacity=2 * OBJECT).open_pool("images")
-    with new_image(pool, 4 * OBJECT) as image, pytest.raises(exceptions.NoSpace):
+    with new_image(pool, 4 * OBJECT) as image, pytest.raises(exceptions.StorageFull):
         fill(image, noise(4 * OBJECT), 4 * OBJECT)
 
 

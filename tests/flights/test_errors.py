@@ -21,20 +21,20 @@ def fail(error):
 @pytest.mark.parametrize("known", [True, False], ids=["known size", "unknown size"])
 @pytest.mark.parametrize("number", range(12))
 def test_a_write_that_fails_fails_the_upload(pool, airport, number, known):
-    error = exceptions.NoSpace("full")
+    error = exceptions.StorageFull("full")
     airport.fail(number, error)
     data = noise(12 * OBJECT)
     with new_image(pool, airport, len(data) if known else 0) as image:
-        with pytest.raises(exceptions.NoSpace) as caught:
+        with pytest.raises(exceptions.StorageFull) as caught:
             fill(image, io.BytesIO(data), len(data) if known else None)
         assert airport.in_flight == 0
     assert caught.value is error
 
 
 def test_a_write_that_fails_stops_everything(pool, airport):
-    airport.fail(0, exceptions.NoSpace("full"))
+    airport.fail(0, exceptions.StorageFull("full"))
     body = Counted()
-    with new_image(pool, airport, 1 << 40) as image, pytest.raises(exceptions.NoSpace):
+    with new_image(pool, airport, 1 << 40) as image, pytest.raises(exceptions.StorageFull):
         fill(image, body, 1 << 40)
     assert body.given < 100 * OBJECT
 
@@ -79,7 +79,7 @@ def test_a_hash_that_fails_stops_everything(pool, airport, gate_hash):
 
 def test_of_two_errors_the_first_is_raised(pool, airport):
     """Also where the body, which breaks later, is what tells of it."""
-    first = exceptions.NoSpace("full")
+    first = exceptions.StorageFull("full")
     airport.fail(0, first)
 
     def body():
@@ -95,14 +95,14 @@ def test_of_two_errors_the_first_is_raised(pool, airport):
             return whole(offset, data, lambda: (done(), landed.set()))
 
         image.aio_write = aio_write
-        with pytest.raises(exceptions.NoSpace) as caught:
+        with pytest.raises(exceptions.StorageFull) as caught:
             fill(image, body())
     assert caught.value is first
 
 
 def test_what_fails_after_the_body_broke_is_not_raised(pool, airport):
     airport.open.clear()
-    airport.fail(0, exceptions.NoSpace("full"))
+    airport.fail(0, exceptions.StorageFull("full"))
 
     def body():
         yield noise(OBJECT)

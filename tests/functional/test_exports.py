@@ -172,7 +172,7 @@ def test_before_the_flatten_the_cost_does_not_grow_with_the_size(
     )
 
     def refuse(*_args, **_more):
-        raise exceptions.NoSpace("it would be flattened here")
+        raise exceptions.StorageFull("it would be flattened here")
 
     counted = []
     # The first time something may be looked up that is known from then on.
@@ -184,7 +184,7 @@ def test_before_the_flatten_the_cost_does_not_grow_with_the_size(
             patched.setattr(RbdImage, "flatten", refuse)
             plan.watch()
             nova.disks.clone(DISK, [images.images.uri("image-1")], size)
-            with pytest.raises(exceptions.NoSpace):
+            with pytest.raises(exceptions.StorageFull):
                 nova.disks.snapshot_to_image(DISK, images.images, "image-2", method="cow")
             counted.append(plan.stop())
         nova.disks.cleanup("0f5f9e2e")

@@ -279,7 +279,7 @@ def test_an_operation_can_be_repeated_after_an_outage(place):
     try_all(place, points)
 
 
-@pytest.mark.parametrize("error", [exceptions.PermissionDenied, exceptions.NoSpace])
+@pytest.mark.parametrize("error", [exceptions.PermissionDenied, exceptions.StorageFull])
 def test_a_refusal_at_any_call_leaves_nothing(place, error):
     points = []
     for case in cases("add-image", "clone-image", "clone-volume", "create-from-snapshot"):
@@ -389,9 +389,9 @@ def test_calls_of_many_threads_are_all_counted(wrapped):
 def test_an_error_comes_instead_of_the_call_or_after_it(wrapped):
     cluster, plan = wrapped
     pool = cluster.open_pool("rbd")
-    plan.fail(2, exceptions.NoSpace("injected"))
+    plan.fail(2, exceptions.StorageFull("injected"))
     pool.create("first", 0)
-    with pytest.raises(exceptions.NoSpace, match="injected"):
+    with pytest.raises(exceptions.StorageFull, match="injected"):
         pool.create("second", 0)
     pool.create("third", 0)
     plan.fail(1, exceptions.Timeout("injected"), after=True)

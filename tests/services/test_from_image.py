@@ -408,7 +408,7 @@ def test_what_qemu_img_says_is_told(volumes, qemu_img, tmp_path, unchanged):
     with pytest.raises(exceptions.ConversionFailed, match=r"status 1: .*the disk is on fire"):
         take(volumes, container, "qcow2")
     qemu_img.do('case $1 in convert) echo "write: No space left on device" >&2; exit 1;; esac')
-    with pytest.raises(exceptions.NoSpace, match="No space left on device"):
+    with pytest.raises(exceptions.StorageFull, match="No space left on device"):
         take(volumes, container, "qcow2")
 
 

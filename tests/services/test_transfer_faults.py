@@ -130,7 +130,7 @@ def fails(images, body, size, error):
 @pieces
 @pytest.mark.parametrize("when", ["call", "completion"])
 def test_a_write_that_fails(images, unchanged, break_at, number, when, size):
-    error = exceptions.NoSpace("full")
+    error = exceptions.StorageFull("full")
     break_at("aio_write", number, error, when)
     fails(images, io.BytesIO(DATA), size, error)
 

@@ -25,7 +25,7 @@ _DENIED: Final[Meaning] = (
     "this user may not write to the data directory (file_store_datadir)",
 )
 _FAILED: Final[Meaning] = (exceptions.ClusterError, "the data directory failed")
-_FULL: Final[Meaning] = (exceptions.NoSpace, "the file system of the data directory is full")
+_FULL: Final[Meaning] = (exceptions.StorageFull, "the file system of the data directory is full")
 _GONE: Final[Meaning] = (exceptions.Unreachable, "the data directory cannot be opened")
 _INVALID: Final[Meaning] = (exceptions.InvalidInput, "the database refused a value")
 _TOO_LONG: Final[Meaning] = (exceptions.InvalidInput, "the value is too large")

@@ -27,7 +27,7 @@ import tenacity
 from oslo_log import log
 
 from rbdstore import exceptions
-from rbdstore.drivers.rbd import connecting, errors
+from rbdstore.drivers.rbd import connecting, errors, full
 from rbdstore.drivers.rbd.options import ClientSettings
 from rbdstore.threads import threading
 
@@ -173,6 +173,7 @@ class Connection:
             return ioctx
         ioctx = self.rados.open_ioctx(pool)
         ioctx.set_namespace(namespace)
+        full.try_all(ioctx)
         self.keep(ioctx)
         with self._lock:
             self._ioctxs[pool, namespace] = ioctx
@@ -193,7 +194,7 @@ class Connection:
         command = json.dumps({"prefix": prefix, "format": "json", **arguments})
         result, output, message = self.rados.mon_command(command, b"")
         if result:
-            raise errors.from_errno(result, f"{prefix}: {message}", user=self.user)
+            raise errors.from_errno(result, f"{prefix}: {message}", user=self.user, service="mon")
         return bytes(output)
 
     def forget(self) -> None:

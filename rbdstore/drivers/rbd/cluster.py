@@ -49,11 +49,18 @@ class RbdCluster(driver.Cluster):
         *,
         missing: type[exceptions.NotFound] = exceptions.ImageNotFound,
         pool: str = "",
+        reads: bool = False,
     ) -> Iterator[clients.Connection]:
         """Give the connection for one call, whose errors come out translated."""
         with (
             self.connection() as connection,
-            errors.translated(spec, missing=missing, user=self.options.client.user, pool=pool),
+            errors.translated(
+                spec,
+                missing=missing,
+                user=self.options.client.user,
+                pool=pool,
+                reads=reads,
+            ),
         ):
             yield connection
 

@@ -74,7 +74,7 @@ def _clone_format(client: rados.Rados, settings: ClientSettings) -> int:
     command = json.dumps({"prefix": "osd get-require-min-compat-client"})
     result, output, message = client.mon_command(command, b"")
     if result:
-        raise errors.from_errno(result, message, user=settings.user)
+        raise errors.from_errno(result, message, user=settings.user, service="mon")
     return 1 if output.decode().strip() in _BEFORE_MIMIC else 2
 
 

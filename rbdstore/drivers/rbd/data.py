@@ -11,7 +11,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.completions import Completion, Ended
-from rbdstore.drivers.rbd import flights, options
+from rbdstore.drivers.rbd import flights, full, options
 from rbdstore.drivers.rbd.handle import Handle
 
 # librbd takes no more than 2 GiB in one discard.
@@ -117,6 +117,9 @@ class Data(Handle):
                 )
             if size > present:
                 options.check_size(size, handle.stat()["obj_size"], self.spec)
+                if handle.features() & options.FEATURES["object-map"]:
+                    # librbd would go on without a map, for which there is no room.
+                    full.check(self._connection, self.spec, handle)
             handle.resize(size, allow_shrink=allow_shrink)
 
     def extents(

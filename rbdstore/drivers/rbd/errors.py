@@ -16,6 +16,7 @@ import rados
 import rbd
 
 from rbdstore import exceptions
+from rbdstore.drivers.rbd import caps, decoding
 from rbdstore.spec import ImageSpec
 
 # What a failed call means, and how it is told. A text that says all there is to say stands alone;
@@ -30,10 +31,10 @@ _CUT_OFF: Final[Meaning] = (
 )
 _DENIED: Final[Meaning] = (exceptions.PermissionDenied, "not permitted")
 _FAILED: Final[Meaning] = (exceptions.ClusterError, "the cluster failed")
-_FULL: Final[Meaning] = (exceptions.NoSpace, "the cluster or the pool is full")
+_FULL: Final[Meaning] = (exceptions.StorageFull, "the cluster or the pool is full")
 _INVALID: Final[Meaning] = (exceptions.InvalidInput, "the cluster refused an argument")
 _MISSING: Final[Meaning] = (exceptions.NotFound, "not found")
-_QUOTA: Final[Meaning] = (exceptions.NoSpace, "the pool's quota is reached")
+_QUOTA: Final[Meaning] = (exceptions.StorageFull, "the pool's quota is reached")
 _READ_ONLY: Final[Meaning] = (exceptions.ReadOnly, "opened read-only, or not to be written")
 _TAKEN: Final[Meaning] = (exceptions.Duplicate, "the name is taken")
 _TOO_LONG: Final[Meaning] = (exceptions.InvalidName, "the name is too long")
@@ -129,17 +130,25 @@ def translated(
     missing: type[exceptions.NotFound] = exceptions.ImageNotFound,
     user: str = "",
     pool: str = "",
+    reads: bool = False,
 ) -> Iterator[None]:
     """Raise what the block raises in this library's terms.
 
     :param missing: what it is that was not found, if something was not
     :param user: the cluster's user, for the text of a lacking capability
     :param pool: the pool it is lacking in; default: the one of ``spec``
+    :param reads: it is enough to be allowed to read there
     """
     try:
         yield
     except (rados.Error, rbd.Error) as exc:
-        raise translate(exc, spec, missing=missing, user=user, pool=pool) from exc
+        raise translate(exc, spec, missing=missing, user=user, pool=pool, reads=reads) from exc
+    except decoding.Unreadable as exc:
+        raise exceptions.ClusterError(
+            f"an object of the cluster{f', in pool {pool},' if pool else ''} holds what Ceph does "
+            f"not write ({exc})",
+            spec=spec,
+        ) from exc
     except (OverflowError, UnicodeEncodeError) as exc:
         # What the bindings cannot hand on to the library below.
         raise exceptions.InvalidInput(f"an argument is out of range ({exc})", spec=spec) from exc
@@ -157,6 +166,7 @@ def translate(
     missing: type[exceptions.NotFound] = exceptions.ImageNotFound,
     user: str = "",
     pool: str = "",
+    reads: bool = False,
 ) -> exceptions.RbdStoreError:
     """Return the error of ours for one of theirs."""
     number = _errno(exc)
@@ -164,9 +174,10 @@ def translate(
         meaning = BY_ERRNO.get(number or 0, BY_CLASS[type(exc)])
     else:
         meaning = next(BY_CLASS[base] for base in type(exc).__mro__ if base in BY_CLASS)
-    return _made(
-        meaning, str(exc), number, spec, missing, user, pool or (spec.pool if spec else "")
-    )
+    if meaning is _DENIED:
+        pool = pool or (spec.pool if spec else "")
+        return denied(user, spec, pool, caps.reading(pool) if reads and pool else None)
+    return _made(meaning, str(exc), number, spec, missing)
 
 
 def from_errno(
@@ -176,23 +187,39 @@ def from_errno(
     *,
     missing: type[exceptions.NotFound] = exceptions.NotFound,
     user: str = "",
-    pool: str = "",
+    service: caps.Service = "osd",
 ) -> exceptions.RbdStoreError:
-    """Return the error for what a command gave back: they return numbers of either sign."""
+    """Return the error for what a command gave back: they return numbers of either sign.
+
+    :param service: whom it was given to
+    """
     number = abs(number)
-    pool = pool or (spec.pool if spec else "")
-    return _made(BY_ERRNO.get(number, _FAILED), message, number, spec, missing, user, pool)
+    meaning = BY_ERRNO.get(number, _FAILED)
+    if meaning is _DENIED:
+        return denied(user, spec, spec.pool if spec else "", service=service)
+    return _made(meaning, message, number, spec, missing)
 
 
-def lacking(user: str, pool: str) -> str:
-    """What an operator can do about a lacking capability."""
+def denied(
+    user: str,
+    spec: ImageSpec | None,
+    pool: str,
+    cap: str | None = None,
+    *,
+    service: caps.Service = "osd",
+) -> exceptions.PermissionDenied:
+    """The error that tells what an operator can do about a lacking capability.
+
+    :param cap: the one that is lacking; default: to write in the pool
+    """
+    user = user or "admin"
+    if cap is None:
+        cap = caps.writing(pool) if pool and service != "mon" else caps.MONITORS
     where = f" in pool {pool}" if pool else ""
-    name = pool or "<pool>"
-    client = f"client.{user or 'admin'}"
-    return (
-        f"{client} may not do this{where}; `ceph auth get {client}` shows what it may, and `ceph "
-        f"auth caps {client} mon 'profile rbd' osd 'profile rbd pool={name}' mgr 'profile rbd "
-        f"pool={name}'` grants it (that replaces all its capabilities: repeat those to be kept)"
+    return exceptions.PermissionDenied(
+        f"client.{user} may not do this{where}: it lacks the {service} capability `{cap}`, which "
+        f"is added to those it has by `{caps.line(user, service, cap)}`",
+        spec=spec,
     )
 
 
@@ -202,14 +229,10 @@ def _made(
     number: int | None,
     spec: ImageSpec | None,
     missing: type[exceptions.NotFound],
-    user: str,
-    pool: str,
 ) -> exceptions.RbdStoreError:
     kind, text = meaning
     if kind is exceptions.NotFound:
         return missing(_NOUNS.get(missing, f"{text} ({said})"), spec=spec)
-    if kind is exceptions.PermissionDenied:
-        return exceptions.PermissionDenied(lacking(user, pool), spec=spec)
     message = text if meaning in _SELF_EXPLAINING else f"{text} ({said})"
     if issubclass(kind, exceptions.ClusterError):
         return kind(message, spec=spec, errno=number)

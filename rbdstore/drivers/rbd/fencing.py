@@ -46,10 +46,7 @@ def fence(connection: clients.Connection, handle: rbd.Image, spec: ImageSpec) ->
         try:
             connection.monitor_command("osd blocklist", blocklistop="add", addr=address)
         except exceptions.PermissionDenied as exc:
-            raise exceptions.PermissionDenied(
-                f"no right to blocklist {address}: {errors.lacking(connection.user, spec.pool)}",
-                spec=spec,
-            ) from exc
+            raise errors.denied(connection.user, spec, "", service="mon") from exc
     if addresses:
         connection.rados.wait_for_latest_osdmap()
         _wait_until_gone(handle, addresses, spec)

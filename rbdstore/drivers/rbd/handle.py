@@ -69,7 +69,13 @@ class Handle(driver.Image):
             raise exceptions.Unreachable("opened before this process was forked", spec=spec)
         began = time.monotonic()
         try:
-            with errors.translated(spec, missing=missing, user=self._connection.user, pool=pool):
+            with errors.translated(
+                spec,
+                missing=missing,
+                user=self._connection.user,
+                pool=pool,
+                reads=self.read_only,
+            ):
                 yield self._handle
         except exceptions.Unreachable:
             self._client.drop(self._connection)

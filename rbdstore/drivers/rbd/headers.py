@@ -7,6 +7,8 @@ import struct
 
 import rados
 
+from rbdstore.drivers.rbd import decoding
+
 # Versions and length of a structure of Ceph's.
 _PREFIX = 6
 
@@ -18,7 +20,7 @@ def snap_ids(ioctx: rados.Ioctx, image_id: str) -> tuple[int, ...]:
     """
     _, reply = ioctx.execute(_name(image_id), "rbd", "get_snapcontext", b"")
     # The latest one's id; how many there are; and they.
-    return struct.unpack_from(f"<{_length(reply, 8)}Q", reply, 12)
+    return decoding.numbers(f"<{_length(reply, 8)}Q", reply, 12)
 
 
 def children_of_snap(ioctx: rados.Ioctx, image_id: str, snap_id: int) -> int:
@@ -41,5 +43,5 @@ def _name(image_id: str) -> str:
 
 
 def _length(data: bytes, at: int) -> int:
-    (number,) = struct.unpack_from("<I", data, at)
+    (number,) = decoding.numbers("<I", data, at)
     return int(number)

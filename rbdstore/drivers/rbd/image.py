@@ -10,7 +10,17 @@ from typing import Any, Final
 import rbd
 
 from rbdstore import driver, exceptions
-from rbdstore.drivers.rbd import fencing, headers, object_map, objects, options
+from rbdstore.drivers.rbd import (
+    caps,
+    clones,
+    errors,
+    fencing,
+    full,
+    headers,
+    object_map,
+    objects,
+    options,
+)
 from rbdstore.drivers.rbd.data import Data
 from rbdstore.drivers.rbd.progress import reported
 
@@ -29,6 +39,7 @@ class RbdImage(Data):
             ioctx = self.pool.ioctx_of(self._connection)
             try:
                 if self._parent_id(handle) is not None:
+                    full.check(self._connection, self.spec, handle)
                     object_map.switch_off(handle)
                     handle.flatten(on_progress=report)
             except rbd.InvalidArgument:
@@ -75,7 +86,7 @@ class RbdImage(Data):
             try:
                 found = list(handle.list_children2())
             except rbd.PermissionError as exc:
-                raise exceptions.PermissionDenied(self._blind(), spec=self.spec) from exc
+                raise self._blind(snap_id) from exc
             finally:
                 self._look_at(handle, self._snap_id)
         return [
@@ -97,14 +108,12 @@ class RbdImage(Data):
                 return True
         return super().has_children(snap_id)
 
-    def _blind(self) -> str:
-        user = f"client.{self._connection.user}"
-        return (
-            f"it may have clones in pools that {user} may not look into. Add to the osd "
-            f"capabilities of {user}, for each such pool, `allow class-read pool=<pool> "
-            f"object_prefix rbd_`: `ceph auth get {user}` shows them, `ceph auth caps {user} mon "
-            "... osd ... mgr ...` replaces them all"
-        )
+    def _blind(self, snap_id: int) -> exceptions.PermissionDenied:
+        ioctx = self.pool.ioctx_of(self._connection)
+        pools = clones.hidden_pools(self._connection, ioctx, self.id, snap_id)
+        cap = caps.seeing_clones(pools or [self.pool.name])
+        where = ", ".join(pools) or self.pool.name
+        return errors.denied(self._connection.user, self.spec, where, cap)
 
     # Snaps
 
@@ -138,6 +147,21 @@ class RbdImage(Data):
     def create_snap(self, name: str) -> None:
         with self._calls(name) as handle:
             handle.create_snap(name)
+            self._check_snap(handle, name)
+
+    def _check_snap(self, handle: rbd.Image, name: str) -> None:
+        # librbd says that it made one in a full pool too, but that has no object map, for which
+        # it can never be opened.
+        if not handle.features() & options.FEATURES["object-map"]:
+            return
+        snap_id = handle.snap_get_id(name)
+        ioctx = self.pool.ioctx_of(self._connection)
+        if objects.exists(ioctx, object_map.of_snap(self.id, snap_id)):
+            return
+        # It may have been removed meanwhile, with its map.
+        with contextlib.suppress(rbd.ImageNotFound):
+            handle.remove_snap_by_id(snap_id)
+        raise exceptions.StorageFull("the pool is full", spec=self.pool.spec(self.name, name))
 
     def rename_snap(self, name: str, new_name: str) -> None:
         with self._calls(name, exceptions.SnapshotNotFound) as handle:
@@ -232,7 +256,7 @@ class RbdImage(Data):
                 self.pool.ioctx_of(self._connection), f"rbd_header.{self.id}"
             )
         return {
-            key.removeprefix(_METADATA): value.decode()
+            key.removeprefix(_METADATA): value.decode(errors="backslashreplace")
             for key, value in entries.items()
             if key.startswith(_METADATA)
         }

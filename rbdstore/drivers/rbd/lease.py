@@ -14,6 +14,7 @@ from typing import Final
 
 import rados
 
+from rbdstore.drivers.rbd import full
 from rbdstore.shapes import LeaseState
 
 LOCK: Final = "rbdstore"
@@ -48,7 +49,7 @@ def take(
         op.set_xattr(OWNER, owner.encode())
         try:
             # The binding's own idea of when it was changed is 1970.
-            ioctx.operate_write_op(op, key, int(time.time()))
+            ioctx.operate_write_op(op, key, int(time.time()), full.PAST_THE_LIMIT)
         except (rados.ObjectBusy, rados.ObjectNotFound):
             return False
     return True

@@ -63,7 +63,14 @@ def command(
     result, output, message = thread.answer
     if result:
         missing = exceptions.NotFound if spec is None else exceptions.ImageNotFound
-        raise errors.from_errno(result, f"{prefix}: {message}", spec, missing=missing, user=user)
+        raise errors.from_errno(
+            result,
+            f"{prefix}: {message}",
+            spec,
+            missing=missing,
+            user=user,
+            service="mgr",
+        )
     # A cancellation is answered by nothing at all.
     return json.loads(output) if output else None
 

@@ -13,6 +13,7 @@ looks at the objects themselves.
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import Final
 
 import rados
@@ -27,6 +28,11 @@ MARK: Final = "rbdstore.object-map"
 _MAPS: Final = options.FEATURES["object-map"] | options.FEATURES["fast-diff"]
 
 
+def of_snap(image_id: str, snap_id: int) -> str:
+    """The object with the map of a snap, which every snap has where the feature is on."""
+    return f"rbd_object_map.{image_id}.{snap_id:016x}"
+
+
 def switch_off(handle: rbd.Image) -> None:
     """Switch the object map off, leaving a note of it."""
     on = handle.features() & _MAPS
@@ -35,14 +41,20 @@ def switch_off(handle: rbd.Image) -> None:
         handle.update_features(on, False)
 
 
+def features_off(mark: str, image_id: str) -> int | None:
+    """The features that were switched off; None: the mark is another image's, or nobody's."""
+    found = re.fullmatch(r"(\S+) ([0-9]{1,19})", mark)
+    return int(found[2]) & _MAPS if found and found[1] == image_id else None
+
+
 def switch_on(ioctx: rados.Ioctx, handle: rbd.Image) -> None:
     """Switch on again what was switched off, be it by one who was killed, and make it right."""
     try:
-        image_id, noted = handle.metadata_get(MARK).split()
+        noted = features_off(handle.metadata_get(MARK), handle.id())
     except KeyError:
         return
-    if image_id == handle.id():
-        off = int(noted) & ~handle.features()
+    if noted is not None:
+        off = noted & ~handle.features()
         if off:
             handle.update_features(off, True)
         handle.rebuild_object_map()
@@ -50,7 +62,7 @@ def switch_on(ioctx: rados.Ioctx, handle: rbd.Image) -> None:
             # It may have been removed since it was listed.
             with (
                 contextlib.suppress(rbd.ImageNotFound),
-                rbd.Image(ioctx, image_id=image_id, snapshot=snap["name"]) as earlier,
+                rbd.Image(ioctx, image_id=handle.id(), snapshot=snap["name"]) as earlier,
             ):
                 earlier.rebuild_object_map()
     handle.metadata_remove(MARK)

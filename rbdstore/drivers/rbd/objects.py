@@ -9,6 +9,8 @@ from typing import Final
 
 import rados
 
+from rbdstore.drivers.rbd import full
+
 _PIECE: Final = 1 << 20
 _ENTRIES: Final = 500
 
@@ -45,7 +47,7 @@ def set_keys(ioctx: rados.Ioctx, key: str, entries: Mapping[str, bytes]) -> None
     """Add entries, all at once or none."""
     with rados.WriteOpCtx() as op:
         ioctx.set_omap(op, tuple(entries), tuple(entries.values()))
-        ioctx.operate_write_op(op, key)
+        ioctx.operate_write_op(op, key, flags=full.PAST_THE_LIMIT)
 
 
 def get_keys(ioctx: rados.Ioctx, key: str) -> dict[str, bytes]:

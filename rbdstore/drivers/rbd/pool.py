@@ -15,8 +15,11 @@ import rados
 import rbd
 
 from rbdstore import driver, exceptions
-from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd import (
+    caps,
+    clones,
+    errors,
+    full,
     headers,
     inventory,
     lease,
@@ -26,6 +29,7 @@ from rbdstore.drivers.rbd import (
     renaming,
     torn,
 )
+from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
@@ -43,7 +47,7 @@ class RbdPool(driver.Pool):
         self.cluster = cluster
         self.name = name
         self.namespace = namespace
-        with cluster.calls(missing=exceptions.PoolNotFound, pool=name) as connection:
+        with cluster.calls(missing=exceptions.PoolNotFound, pool=name, reads=True) as connection:
             ioctx = self.ioctx_of(connection, look=True)
             if namespace and not rbd.RBD().namespace_exists(ioctx, namespace):
                 raise exceptions.PoolNotFound(
@@ -59,10 +63,11 @@ class RbdPool(driver.Pool):
         snap: str | None = None,
         *,
         missing: type[exceptions.NotFound] = exceptions.ImageNotFound,
+        reads: bool = False,
     ) -> Iterator[rados.Ioctx]:
         """Give the pool's handle for one call, whose errors come out translated."""
         spec = None if image is None else self.spec(image, snap)
-        with self.cluster.calls(spec, missing=missing, pool=self.name) as connection:
+        with self.cluster.calls(spec, missing=missing, pool=self.name, reads=reads) as connection:
             yield self.ioctx_of(connection)
 
     def ioctx_of(self, connection: clients.Connection, *, look: bool = False) -> rados.Ioctx:
@@ -96,7 +101,10 @@ class RbdPool(driver.Pool):
 
     def stats(self) -> driver.PoolStats:
         data_pool = self.cluster.options.data_pool or self.name
-        with self._ioctx() as ioctx, self.cluster.calls(pool=data_pool) as connection:
+        with (
+            self._ioctx(reads=True) as ioctx,
+            self.cluster.calls(pool=data_pool, reads=True) as connection,
+        ):
             images = rbd.RBD().pool_stats_get(ioctx)
             pools = json.loads(connection.monitor_command("df"))["pools"]
             quota = json.loads(connection.monitor_command("osd pool get-quota", pool=data_pool))
@@ -118,7 +126,7 @@ class RbdPool(driver.Pool):
         )
 
     def list_images(self) -> list[str]:
-        with self._ioctx() as ioctx:
+        with self._ioctx(reads=True) as ioctx:
             return list(rbd.RBD().list(ioctx))
 
     def create(self, name: str, size: int, *, order: int | None = None) -> None:
@@ -167,28 +175,37 @@ class RbdPool(driver.Pool):
         if (name is None) == (image_id is None):
             raise exceptions.InvalidInput("an image is opened by its name or by its id")
         known_as = name if name is not None else f"<{image_id}>"
-        with self.cluster.calls(self.spec(known_as)) as connection:
+        with self.cluster.calls(self.spec(known_as), reads=read_only) as connection:
             ioctx = self.ioctx_of(connection)
-            handle = rbd.Image(ioctx, name=name, read_only=read_only, image_id=image_id)
+            try:
+                handle = rbd.Image(ioctx, name=name, read_only=read_only, image_id=image_id)
+            except rbd.PermissionError as exc:
+                # Not in this pool, if it may be read: in that of a parent, which is opened too.
+                image_id = image_id or remains.id_object(ioctx, known_as)
+                pool = clones.hidden_parent(connection, ioctx, image_id or "")
+                if pool is None:
+                    raise
+                user = self.cluster.options.client.user
+                raise errors.denied(user, self.spec(known_as), pool, caps.reading(pool)) from exc
             return RbdImage(self, self.cluster.client, connection, handle, read_only=read_only)
 
     def id_of(self, name: str) -> str | None:
-        with self._ioctx(name) as ioctx:
+        with self._ioctx(name, reads=True) as ioctx:
             return remains.image_of(ioctx, name)
 
     def has_image(self, image_id: str) -> bool:
-        with self._ioctx(f"<{image_id}>") as ioctx:
+        with self._ioctx(f"<{image_id}>", reads=True) as ioctx:
             return remains.has_header(ioctx, image_id)
 
     def has_snaps(self, image_id: str) -> bool:
-        with self._ioctx(f"<{image_id}>") as ioctx:
+        with self._ioctx(f"<{image_id}>", reads=True) as ioctx:
             try:
                 return bool(headers.snap_ids(ioctx, image_id))
             except rados.ObjectNotFound:
                 return False
 
     def is_debris(self, name: str) -> bool:
-        with self._ioctx(name) as ioctx:
+        with self._ioctx(name, reads=True) as ioctx:
             return remains.find(ioctx, name) is not None
 
     def clear_debris(self, name: str) -> bool:
@@ -233,7 +250,9 @@ class RbdPool(driver.Pool):
             self._settle(ioctx, name)
             with reported(progress) as on_progress:
                 try:
-                    rbd.RBD().remove(ioctx, name, on_progress=on_progress)
+                    full.with_trash(
+                        ioctx, lambda: rbd.RBD().remove(ioctx, name, on_progress=on_progress)
+                    )
                 except (rbd.ImageBusy, rbd.ImageHasSnapshots) as exc:
                     raise self._in_use(name=name) from exc
 
@@ -291,12 +310,12 @@ class RbdPool(driver.Pool):
                 return
             self._settle(ioctx, name)
             try:
-                rbd.RBD().trash_move(ioctx, name, delay)
+                full.with_trash(ioctx, lambda: rbd.RBD().trash_move(ioctx, name, delay))
             except rbd.ImageBusy as exc:
                 raise self._in_use(name=name) from exc
 
     def trash_list(self) -> list[driver.TrashEntry]:
-        with self._ioctx() as ioctx:
+        with self._ioctx(reads=True) as ioctx:
             return [
                 driver.TrashEntry(
                     entry["id"],
@@ -307,7 +326,7 @@ class RbdPool(driver.Pool):
             ]
 
     def trash_get(self, image_id: str) -> driver.TrashEntry | None:
-        with self._ioctx(f"<{image_id}>") as ioctx:
+        with self._ioctx(f"<{image_id}>", reads=True) as ioctx:
             mark = remains.trash_mark(ioctx, image_id)
             if mark is None or remains.is_live(ioctx, mark.name, image_id):
                 return None
@@ -354,7 +373,7 @@ class RbdPool(driver.Pool):
             return lease.take(ioctx, key, cookie, seconds, owner, renew=renew)
 
     def lease_owner(self, key: str) -> str | None:
-        with self._ioctx() as ioctx:
+        with self._ioctx(reads=True) as ioctx:
             return lease.owner(ioctx, key)
 
     def lease_state(self, key: str) -> driver.LeaseState | None:
@@ -380,14 +399,14 @@ class RbdPool(driver.Pool):
             lease.check(op, cookie)
             add(op)
             try:
-                ioctx.operate_write_op(op, key, int(time.time()))
+                ioctx.operate_write_op(op, key, int(time.time()), full.PAST_THE_LIMIT)
             except (rados.ObjectBusy, rados.ObjectNotFound) as exc:
                 raise exceptions.LeaseLost(
                     f"the lease on {key} in pool {self.name} ran out", errno=errno.EBUSY
                 ) from exc
 
     def read_object(self, key: str) -> bytes:
-        with self._ioctx() as ioctx:
+        with self._ioctx(reads=True) as ioctx:
             return objects.read(ioctx, key)
 
     def remove_object(self, key: str) -> None:
@@ -399,7 +418,7 @@ class RbdPool(driver.Pool):
             objects.set_keys(ioctx, key, entries)
 
     def get_keys(self, key: str) -> dict[str, bytes]:
-        with self._ioctx() as ioctx:
+        with self._ioctx(reads=True) as ioctx:
             return objects.get_keys(ioctx, key)
 
     def remove_keys(self, key: str, names: Sequence[str]) -> None:

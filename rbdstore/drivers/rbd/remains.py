@@ -18,6 +18,7 @@ A process killed between any two of them leaves one of the kinds of :data:`Kind`
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import struct
@@ -26,7 +27,7 @@ from typing import Final, Literal
 
 import rados
 
-from rbdstore.drivers.rbd import objects
+from rbdstore.drivers.rbd import decoding, objects
 
 DIRECTORY: Final = "rbd_directory"
 TRASH: Final = "rbd_trash"
@@ -186,8 +187,13 @@ def half_restored(ioctx: rados.Ioctx, name: str) -> str | None:
 
 
 def _is_being_removed(ioctx: rados.Ioctx, name: str) -> bool:
-    marks = map(_mark, objects.get_keys(ioctx, TRASH).values())
-    return any(mark.name == name and mark.source == _SOURCE_REMOVING for mark in marks)
+    for entry in objects.get_keys(ioctx, TRASH).values():
+        # One that nobody can read is about nothing; librbd says so wherever it matters.
+        with contextlib.suppress(decoding.Unreadable):
+            mark = _mark(entry)
+            if mark.name == name and mark.source == _SOURCE_REMOVING:
+                return True
+    return False
 
 
 def _forget(ioctx: rados.Ioctx, name: str, image_id: str) -> None:
@@ -205,7 +211,7 @@ def id_object(ioctx: rados.Ioctx, name: str) -> str | None:
         content = ioctx.read(f"rbd_id.{name}", _LONGEST_ID)
     except rados.ObjectNotFound:
         return None
-    return _untext(content) if content else ""
+    return decoding.text(content) if content else ""
 
 
 def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
@@ -213,26 +219,24 @@ def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
         _, reply = ioctx.execute(DIRECTORY, "rbd", method, text(key))
     except rados.ObjectNotFound:
         return None
-    return _untext(reply)
+    return decoding.text(reply)
 
 
 def _mark(data: bytes) -> TrashMark:
+    """:raises Unreadable:"""
     # Version, oldest compatible version, length (6 bytes); source; name; two times (seconds and
     # nanoseconds, 4 bytes each), of the deletion and until when it is kept; and, since version 2,
     # the state.
-    source = data[6]
-    name = _untext(data[7:])
-    end = 7 + 4 + len(name.encode(errors="surrogateescape")) + 16
-    seconds, nanoseconds = struct.unpack_from("<II", data, end - 8)
-    state = data[end] if data[0] >= 2 else _NORMAL
-    return TrashMark(source, state, name, seconds + nanoseconds / 1e9)
+    version, _compatible, _length, source = decoding.numbers("<BBIB", data)
+    name = decoding.text_bytes(data, 7)
+    at = 7 + 4 + len(name) + 8
+    seconds, nanoseconds = decoding.numbers("<II", data, at)
+    (state,) = decoding.numbers("<B", data, at + 8) if version >= 2 else (_NORMAL,)
+    return TrashMark(
+        source, state, name.decode(errors="surrogateescape"), seconds + nanoseconds / 1e9
+    )
 
 
 def text(text: str) -> bytes:
     data = text.encode(errors="surrogateescape")
     return struct.pack("<I", len(data)) + data
-
-
-def _untext(data: bytes) -> str:
-    (length,) = struct.unpack_from("<I", data)
-    return bytes(data[4 : 4 + length]).decode(errors="surrogateescape")

@@ -17,7 +17,7 @@ from typing import Final
 
 import rados
 
-from rbdstore.drivers.rbd import remains
+from rbdstore.drivers.rbd import decoding, full, remains
 from rbdstore.drivers.rbd.options import FEATURES
 
 # With these there is more to do: a journal is written, or another cluster is told. What is not
@@ -39,7 +39,7 @@ def rename(ioctx: rados.Ioctx, name: str, new_name: str) -> bool:
         op.new(rados.LIBRADOS_CREATE_EXCLUSIVE)
         op.write_full(remains.text(image_id))
         try:
-            ioctx.operate_write_op(op, f"rbd_id.{new_name}")
+            ioctx.operate_write_op(op, f"rbd_id.{new_name}", flags=full.PAST_THE_LIMIT)
         except rados.ObjectExists:
             return False
     arguments = b"".join(map(remains.text, (name, new_name, image_id)))
@@ -61,7 +61,7 @@ def _is_plain(ioctx: rados.Ioctx, image_id: str) -> bool:
         )
     except rados.ObjectNotFound:
         return False
-    (features,) = struct.unpack_from("<Q", reply)
+    (features,) = decoding.numbers("<Q", reply)
     return not features & ~_PLAIN
 
 

@@ -17,8 +17,8 @@ from typing import Final
 
 import rados
 
+from rbdstore.drivers.rbd import caps, errors, headers, links, objects, remains
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import errors, headers, links, objects, remains
 from rbdstore.shapes import Torn
 from rbdstore.threads import threading
 
@@ -62,7 +62,8 @@ class Scan:
             there = bool(above) and links.has_snap(above, link)
             known = links.listed(above, self._ioctx, link) if there else set()
         except (rados.PermissionError, rados.PermissionDeniedError):
-            needs = errors.lacking(self._connection.user, pool or "")
+            cap = caps.reading(pool or "")
+            needs = str(errors.denied(self._connection.user, None, pool or "", cap))
             for image in images:
                 yield Torn(self._pool, self._namespace, *_named(image), parent, "unknown", needs)
             return

@@ -99,7 +99,7 @@ class MemoryImage(driver.Image):
                 )
             with self._writing() as layer:
                 if cluster.capacity is not None and cluster.used() + len(data) > cluster.capacity:
-                    raise exceptions.NoSpace("memory_bytes is reached", spec=self.spec)
+                    raise exceptions.StorageFull("memory_bytes is reached", spec=self.spec)
                 layer.write(offset, data)
 
     def discard(self, offset: int, length: int) -> None:
