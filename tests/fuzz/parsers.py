@@ -16,7 +16,7 @@ import scenes
 import rbdstore
 from rbdstore import driver, exceptions, formats, records, spec
 from rbdstore.claims import Journal
-from rbdstore.drivers.rbd import caps, decoding, object_map, remains
+from rbdstore.drivers.rbd import caps, decoding, links, object_map, remains
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +130,12 @@ file_store_datadir = /dev/null
 rbd_pool = volumes
 rbd_store_chunk_size = 8
 """
+_LINK = bytes.fromhex(
+    "0101240000000100000000000000000000000c0000003130313064326332316632650400000000000000"
+)
+_CHILDREN = bytes.fromhex(
+    "0100000002011c00000002000000000000000c00000031303130643730626265656600000000"
+)
 _MARK = bytes.fromhex("0201180000000006000000766f6c756d650102030401020304010203040102030400")
 
 PARSERS = {
@@ -154,6 +160,8 @@ PARSERS = {
     ),
     "trash": Parser(remains._mark, (decoding.Unreadable,), (_MARK,)),
     "text of Ceph's": Parser(decoding.text, (decoding.Unreadable,), (b"\x02\0\0\0ab",)),
+    "link to a parent": Parser(links.read_link, (decoding.Unreadable,), (_LINK,)),
+    "children": Parser(links.read_children, (decoding.Unreadable,), (_CHILDREN,)),
     "object map": Parser(
         _of_text(lambda text: object_map.features_off(text, "1f")), (), (b"1f 24", b"2a 8")
     ),

@@ -15,7 +15,7 @@ from typing import Final
 
 import rados
 
-from rbdstore.drivers.rbd import headers, remains
+from rbdstore.drivers.rbd import decoding, headers, remains
 from rbdstore.drivers.rbd.options import FEATURES
 
 _HEAD: Final = (1 << 64) - 2
@@ -59,10 +59,15 @@ def parent(ioctx: rados.Ioctx, image_id: str) -> Link | None:
     :raises rados.ObjectNotFound: there is no image
     """
     _, reply = ioctx.execute(_header(image_id), "rbd", "parent_get", b"")
-    (pool_id,) = struct.unpack_from("<q", reply, _PREFIX)
-    namespace, at = text(reply, _PREFIX + 8)
-    parent_id, at = text(reply, at)
-    (snap_id,) = struct.unpack_from("<Q", reply, at)
+    return read_link(reply)
+
+
+def read_link(data: bytes) -> Link | None:
+    """:raises Unreadable: it is none"""
+    (pool_id,) = decoding.numbers("<q", data, _PREFIX)
+    namespace, at = text(data, _PREFIX + 8)
+    parent_id, at = text(data, at)
+    (snap_id,) = decoding.numbers("<Q", data, at)
     return Link(pool_id, namespace, parent_id, snap_id) if pool_id >= 0 and parent_id else None
 
 
@@ -71,7 +76,7 @@ def overlap(ioctx: rados.Ioctx, image_id: str) -> int | None:
     _, reply = ioctx.execute(
         _header(image_id), "rbd", "parent_overlap_get", struct.pack("<Q", _HEAD)
     )
-    return int(struct.unpack_from("<Q", reply, 1)[0]) if reply[0] else None
+    return int(decoding.numbers("<Q", reply, 1)[0]) if any(reply[:1]) else None
 
 
 def has_snap(ioctx: rados.Ioctx, link: Link) -> bool:
@@ -92,22 +97,29 @@ def listed(above: rados.Ioctx, below: rados.Ioctx, link: Link) -> set[str]:
 
 
 def _listed_2(above: rados.Ioctx, below: rados.Ioctx, link: Link) -> set[str]:
-    place = below.get_pool_id(), str(below.nspace or "")
     try:
         reply = _asked(
             above, _header(link.image_id), "children_list", struct.pack("<Q", link.snap_id)
         )
     except rados.ObjectNotFound:
         return set()
-    found, at = set(), 4
-    for _ in range(_number(reply, 0)):
-        end = at + _PREFIX + _number(reply, at + 2)
-        (pool_id,) = struct.unpack_from("<q", reply, at + _PREFIX)
-        child, at = text(reply, at + _PREFIX + 8)
+    place = below.get_pool_id(), str(below.nspace or "")
+    return {child for *where, child in read_children(reply) if tuple(where) == place}
+
+
+def read_children(data: bytes) -> list[tuple[int, str, str]]:
+    """Number of the pool, namespace and id of each.
+
+    :raises Unreadable:
+    """
+    found, at = [], 4
+    for _ in range(_number(data, 0)):
+        end = at + _PREFIX + _number(data, at + 2)
+        (pool_id,) = decoding.numbers("<q", data, at + _PREFIX)
+        child, at = text(data, at + _PREFIX + 8)
         # Namespaces came with the second version.
-        namespace = text(reply, at)[0] if at < end else ""
-        if (pool_id, namespace) == place:
-            found.add(child)
+        namespace = text(data, at)[0] if at < end else ""
+        found.append((int(pool_id), namespace, child))
         at = end
     return found
 
@@ -129,18 +141,18 @@ def shape(ioctx: rados.Ioctx, image_id: str) -> Shape:
     """:raises rados.ObjectNotFound: there is no image"""
     header = _header(image_id)
     _, reply = ioctx.execute(header, "rbd", "get_features", struct.pack("<QB", _HEAD, 1))
-    (features,) = struct.unpack_from("<Q", reply)
+    (features,) = decoding.numbers("<Q", reply)
     stripe_count, data_pool = 1, None
     if features & FEATURES["striping"]:
         _, reply = ioctx.execute(header, "rbd", "get_stripe_unit_count", b"")
-        _unit, stripe_count = struct.unpack_from("<QQ", reply)
+        _unit, stripe_count = decoding.numbers("<QQ", reply)
     if features & FEATURES["data-pool"]:
         _, reply = ioctx.execute(header, "rbd", "get_data_pool", b"")
-        (data_pool,) = struct.unpack_from("<q", reply)
+        (data_pool,) = decoding.numbers("<q", reply)
     _, size = ioctx.execute(header, "rbd", "get_size", struct.pack("<Q", _HEAD))
     _, prefix = ioctx.execute(header, "rbd", "get_object_prefix", b"")
     return Shape(
-        object_size=1 << size[0],
+        object_size=1 << decoding.numbers("<B", size)[0],
         prefix=text(prefix, 0)[0],
         overlap=overlap(ioctx, image_id) or 0,
         striped=stripe_count > 1,
@@ -170,10 +182,13 @@ def _header(image_id: str) -> str:
 
 
 def _number(data: bytes, at: int) -> int:
-    return int(struct.unpack_from("<I", data, at)[0])
+    return int(decoding.numbers("<I", data, at)[0])
 
 
 def text(data: bytes, at: int) -> tuple[str, int]:
-    """A text, and where what follows it begins."""
-    end = at + 4 + _number(data, at)
-    return bytes(data[at + 4 : end]).decode(errors="surrogateescape"), end
+    """A text, and where what follows it begins.
+
+    :raises Unreadable:
+    """
+    found = decoding.text_bytes(data, at)
+    return found.decode(errors="surrogateescape"), at + 4 + len(found)

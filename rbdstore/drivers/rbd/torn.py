@@ -17,7 +17,7 @@ from typing import Final
 
 import rados
 
-from rbdstore.drivers.rbd import caps, errors, headers, links, objects, remains
+from rbdstore.drivers.rbd import caps, decoding, errors, headers, links, objects, remains
 from rbdstore.drivers.rbd import client as clients
 from rbdstore.shapes import Torn
 from rbdstore.threads import threading
@@ -118,7 +118,7 @@ def _images(ioctx: rados.Ioctx) -> Iterator[_Image]:
     """Id and name of each image of a pool, and whether it is in the trash."""
     for key, value in objects.get_keys(ioctx, remains.DIRECTORY).items():
         if key.startswith("id_"):
-            yield key.removeprefix("id_"), links.text(value, 0)[0], False
+            yield key.removeprefix("id_"), decoding.text(value), False
     for key in objects.get_keys(ioctx, remains.TRASH):
         if key.startswith("id_"):
             image_id = key.removeprefix("id_")
