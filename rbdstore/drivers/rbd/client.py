@@ -28,6 +28,7 @@ from oslo_log import log
 
 from rbdstore import exceptions
 from rbdstore.drivers.rbd import connecting, errors, full
+from rbdstore.drivers.rbd.health import Health
 from rbdstore.drivers.rbd.options import ClientSettings
 from rbdstore.threads import threading
 
@@ -36,34 +37,21 @@ LOG = log.getLogger(__name__)
 # Who is well answers in milliseconds.
 _SOON: Final = 5
 _OSD_SOON: Final = 2
-# For how long it is taken for granted that a cluster which was silent still is.
-_SURE_SECONDS: Final = 2
 _QUESTION: Final = '{"prefix": "fsid"}'
-# So many calls without an answer are not the fault of each.
-_MANY: Final = 2
-# Between two looks at whether a connection is any good on which a call had no answer.
-_AGAIN_SECONDS: Final = 30
 
 
 class Connection:
-    """A connected librados client, and what was opened with it.
-
-    :ivar silent: since a call began that had no answer within its limit, no other had one
-    """
+    """A connected librados client, and what was opened with it."""
 
     def __init__(self, client: rados.Rados, user: str, clone_format: int) -> None:
         self.rados = client
         self.user = user
         self.clone_format = clone_format
         self.instance = int(client.get_instance_id())
+        self.health = Health()
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._uses = 1
-        self.silent = False
-        self._timeouts = 0
-        self._timed_out = 0.0
-        self._answered = 0.0
-        self._looked_at = 0.0
         self._opened: set[Any] = set()
         self._ioctxs: dict[tuple[str, str], rados.Ioctx] = {}
         _connections.add(self)
@@ -73,40 +61,8 @@ class Connection:
         """Whether it was made in another process, so that nothing may be done with it."""
         return self._pid != os.getpid()
 
-    def answered(self) -> None:
-        """Note that a call went well."""
-        self._answered = time.monotonic()
-        self.silent = False
-
-    def timed_out(self, began: float) -> None:
-        """Note that a call had no answer within its limit, which began then."""
-        self.silent = self._answered < began
-        # Calls that waited at the same time waited for the same thing.
-        if began >= self._timed_out:
-            self._timeouts += 1
-        self._timed_out = time.monotonic()
-
-    def wants_a_look(self) -> bool:
-        """Whether it may be of no use any more, and was not looked at just now."""
-        rested = time.monotonic() >= self._looked_at + _AGAIN_SECONDS
-        return self.silent or (self._timeouts >= _MANY and rested)
-
-    def looked_at(self, *, is_well: bool) -> None:
-        """Note that somebody has; that it is ``silent`` still, or not, is noted already."""
-        self._looked_at = time.monotonic()
-        if is_well:
-            self._timeouts = 0
-
-    def is_surely_silent(self) -> bool:
-        """Whether it was found silent just now, so that it need not be looked at again."""
-        return self.silent and time.monotonic() < self._looked_at + _SURE_SECONDS
-
-    def ask_osds(self, seconds: float) -> None:
-        """See whether it is ``silent`` still."""
-        if self.silent and self._osds_answer(seconds):
-            self.silent = False
-
-    def _osds_answer(self, seconds: float) -> bool:
+    def osds_answer(self, seconds: float) -> bool:
+        """Whether an OSD answers within so many seconds."""
         with self._lock:
             ioctx = next(iter(self._ioctxs.values()), None)
         if ioctx is None:
@@ -225,12 +181,12 @@ class Client:
         began = time.monotonic()
         try:
             yield connection
-            connection.answered()
+            connection.health.answered()
         except exceptions.Unreachable:
             self.drop(connection)
             raise
         except exceptions.Timeout:
-            connection.timed_out(began)
+            connection.health.timed_out(began)
             raise
         finally:
             connection.release()
@@ -240,10 +196,10 @@ class Client:
         tries = self._tries
         with self._lock:
             connection = self._connection
-            if connection is None or connection.wants_a_look():
+            if connection is None or connection.health.wants_a_look():
                 if self._failure is not None and (
                     self._tries != tries
-                    or (connection is not None and connection.is_surely_silent())
+                    or (connection is not None and connection.health.is_surely_silent())
                 ):
                     # It has just failed, while this thread waited or before: a queue of threads,
                     # and what is taken back then, must not wait out one limit after the other.
@@ -304,8 +260,10 @@ class Client:
 
         :raises Unreachable: it is the cluster
         """
-        connection.ask_osds(_OSD_SOON)
-        if not connection.wants_a_look():
+        health = connection.health
+        if health.silent and connection.osds_answer(_OSD_SOON):
+            health.silent = False
+        if not health.wants_a_look():
             return connection
         limit = self.settings.connect_timeout
         soon = min(limit, _SOON) if limit > 0 else _SOON
@@ -313,14 +271,13 @@ class Client:
         try:
             new = self._noted(once, dataclasses.replace(self.settings, connect_timeout=soon))
         except exceptions.RbdStoreError as exc:
-            connection.looked_at(is_well=False)
-            if connection.silent:
+            health.looked_at(is_well=False)
+            if health.silent:
                 raise
             LOG.warning("No other client.%s can connect: %s", self.settings.user, exc)
             return connection
         if _is_answered(connection, _SOON):
-            connection.silent = False
-            connection.looked_at(is_well=True)
+            health.looked_at(is_well=True)
             new.release()
             return connection
         LOG.warning("The connection of client.%s is of no use any more", self.settings.user)

@@ -81,7 +81,7 @@ class Handle(driver.Image):
             self._client.drop(self._connection)
             raise
         except exceptions.Timeout:
-            self._connection.timed_out(began)
+            self._connection.health.timed_out(began)
             raise
 
     def close(self) -> None:
