@@ -34,9 +34,10 @@ from rbdstore.threads import threading
 
 LOG = log.getLogger(__name__)
 
-# Who is well answers in milliseconds.
-_SOON: Final = 5
-_OSD_SOON: Final = 2
+# Who is well answers in milliseconds. That somebody does not is found out in so many seconds, which
+# a call waits beside its own limit; to give a connection up for it takes more.
+_SOON: Final = 1
+_CERTAIN: Final = 5
 _QUESTION: Final = '{"prefix": "fsid"}'
 
 
@@ -261,22 +262,23 @@ class Client:
         :raises Unreachable: it is the cluster
         """
         health = connection.health
-        if health.silent and connection.osds_answer(_OSD_SOON):
+        if health.silent and connection.osds_answer(_SOON):
             health.silent = False
         if not health.wants_a_look():
             return connection
-        limit = self.settings.connect_timeout
-        soon = min(limit, _SOON) if limit > 0 else _SOON
         once = tenacity.Retrying(stop=tenacity.stop_after_attempt(1), reraise=True)
         try:
-            new = self._noted(once, dataclasses.replace(self.settings, connect_timeout=soon))
+            new = self._noted(once, dataclasses.replace(self.settings, connect_timeout=_SOON))
         except exceptions.RbdStoreError as exc:
             health.looked_at(is_well=False)
             if health.silent:
-                raise
+                self._failure = exceptions.Unreachable(
+                    f"the cluster is silent since a call ran into its limit: {exc}"
+                )
+                raise self._failure from exc
             LOG.warning("No other client.%s can connect: %s", self.settings.user, exc)
             return connection
-        if _is_answered(connection, _SOON):
+        if _is_answered(connection, _CERTAIN):
             health.looked_at(is_well=True)
             new.release()
             return connection

@@ -14,7 +14,7 @@ from typing import Final
 # So many calls without an answer are not the fault of each.
 _MANY: Final = 2
 # Between two looks at a connection on which others have answers.
-_REST_SECONDS: Final = 30
+_REST_SECONDS: Final = 10
 # For how long it is taken for granted that what was silent still is.
 _SURE_SECONDS: Final = 2
 
