@@ -34,8 +34,8 @@ from rbdstore.threads import threading
 
 LOG = log.getLogger(__name__)
 
-# Who is well answers in milliseconds. That somebody does not is found out in so many seconds, which
-# a call waits beside its own limit; to give a connection up for it takes more.
+# Who is well answers in milliseconds. That somebody does not is found out in so many seconds,
+# which a call waits beside its own limit; to give a connection up for it takes more.
 _SOON: Final = 1
 _CERTAIN: Final = 5
 _QUESTION: Final = '{"prefix": "fsid"}'
