@@ -38,7 +38,18 @@ from oslo_config import cfg
 from rbdstore import exceptions
 from rbdstore.closing import Closing
 from rbdstore.completions import Completion, Ended, Postponed
-from rbdstore.shapes import Access, Child, Extent, Parent, PoolStats, Snap, TrashEntry
+from rbdstore.shapes import (
+    Access,
+    Child,
+    Extent,
+    Inventory,
+    LeaseState,
+    Parent,
+    PoolStats,
+    Snap,
+    Stray,
+    TrashEntry,
+)
 from rbdstore.spec import ImageSpec
 
 __all__ = [
@@ -50,11 +61,14 @@ __all__ = [
     "Driver",
     "Extent",
     "Image",
+    "Inventory",
+    "LeaseState",
     "Parent",
     "Pool",
     "PoolStats",
     "Progress",
     "Snap",
+    "Stray",
     "TrashEntry",
     "find_snap",
 ]
@@ -105,6 +119,10 @@ class Cluster(Closing):
     @abc.abstractmethod
     def list_pools(self) -> list[str]:
         """The names of all pools, also those that this user may not read."""
+
+    def list_namespaces(self, pool: str) -> list[str]:
+        """The namespaces of a pool but the one without a name; none where there cannot be any."""
+        return []
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -256,6 +274,26 @@ class Pool(Closing):
         :raises InUse: it is being removed by somebody else
         """
 
+    def is_debris(self, name: str) -> bool:
+        """Whether :meth:`clear_debris` would find something, or could; nothing is changed.
+
+        What is being created or removed this moment may look like it.
+        """
+        return False
+
+    def inventory(self, prefix: str) -> Inventory:
+        """What is in the pool beside images and trash; of small objects those of that prefix.
+
+        Every object of the pool is listed for it.
+
+        :raises NotSupported: the driver cannot list what nothing leads to
+        """
+        raise exceptions.NotSupported("this driver cannot list the objects of a pool")
+
+    def clear_stray(self, stray: Stray) -> bool:
+        """Remove a stray of the inventory that is empty; False: it is not, and nothing is done."""
+        return False
+
     @abc.abstractmethod
     def rename(self, name: str, new_name: str) -> None:
         """Give an image another name. Only reliable while nobody else renames or removes it.
@@ -332,6 +370,14 @@ class Pool(Closing):
     @abc.abstractmethod
     def lease_owner(self, key: str) -> str | None:
         """The ``owner`` of whoever holds the lease, or last held it."""
+
+    def lease_state(self, key: str) -> LeaseState | None:
+        """Whether somebody holds the lease now; None: there is no such object.
+
+        A driver that cannot tell may leave it at this: then all leases look held.
+        """
+        owner = self.lease_owner(key)
+        return None if owner is None else LeaseState(owner, held=True, since=0.0)
 
     @abc.abstractmethod
     def write_leased(self, key: str, cookie: str, data: bytes) -> None:
@@ -482,6 +528,10 @@ class Image(Closing):
         is cheaper. A parent's data counts as the image's, or, without ``include_parent``, only
         what the image has of its own; of the changes since a snap that leaves out nothing.
         """
+
+    def created(self, snap_id: int | None = None) -> float | None:
+        """When the image, or a snap of it, was made, in seconds since 1970; None: not known."""
+        return None
 
     def fast_diff(self) -> bool:
         """Whether :meth:`extents` of whole objects cost little, however many there are.

@@ -12,6 +12,8 @@ image back, and put it there again for reasons of his own: then the mark is void
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from oslo_log import log
 
 from rbdstore import exceptions, spec
@@ -60,6 +62,22 @@ def children(parent: Image, snap_id: int) -> list[Child]:
             _snap_id, child_pool, namespace, child_id = rest
             found.append(Child(child_pool, namespace, child_id, child_id))
     return found
+
+
+def recorded(entries: Mapping[str, bytes]) -> list[tuple[Child, str]]:
+    """The clones that a record names, of whatever snap, each with its entry."""
+    found = []
+    for entry in entries:
+        kind, *rest = entry.split("/")
+        if kind == "child" and len(rest) == 4:
+            _snap_id, child_pool, namespace, child_id = rest
+            found.append((Child(child_pool, namespace, child_id, child_id), entry))
+    return found
+
+
+def is_marked(entries: Mapping[str, bytes]) -> bool:
+    """Whether a record says that its image is deleted, rightly or not."""
+    return _DELETED in entries
 
 
 def mark_deleted(pool: Pool, image_id: str, name: str) -> None:

@@ -50,6 +50,47 @@ class TrashEntry:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class LeaseState:
+    """A lease as it was when it was looked at.
+
+    ``owner`` has it, or had it last; ``since`` is when that one took or renewed it last, in
+    seconds since 1970, give or take the time that the lease is for; 0: not known.
+    """
+
+    owner: str
+    held: bool
+    since: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stray:
+    """What there is of an image that neither a name nor the trash leads to.
+
+    ``objects`` are the names of its objects, those of its data not among them, which are only
+    counted. An ``empty`` one has no data, nor a header that describes any: no image can be made
+    of it again.
+    """
+
+    image_id: str
+    objects: tuple[str, ...]
+    data_objects: int
+    empty: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Inventory:
+    """What is in a pool beside its images and its trash.
+
+    ``objects`` are small objects; ``names`` those that are taken, though no image is listed under
+    them.
+    """
+
+    objects: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    strays: tuple[Stray, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Snap:
     """A snap of an image. A ``trashed`` one was removed while it had children."""
 

@@ -42,6 +42,10 @@ LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
 RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
 DISK_KINDS: Final = ("", "local", "swap", "config")
 _DRAFT: Final = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
+_OURS: Final = re.compile(
+    r"rbdstore\.(?:clone\.[0-9a-f]{32}|deleted\.\d+|export\.[0-9a-f]{8}\..+)", re.DOTALL
+)
+_VOLUME: Final = "volume-"
 _DISK: Final = re.compile(r"(.+)_disk(?:\.[a-z0-9]+)*")
 BACKUP_SNAP: Final = re.compile(r"backup\.[^/@]+\.snap\.\d+(\.\d+)?\Z")
 
@@ -317,6 +321,9 @@ def thinning_lease(image_id: str) -> str:
     return f"thin/{image_id}"
 
 
+GC_LEASE: Final = "pool/gc"
+"""The name of the lease that whoever reclaims what was left in a pool holds."""
+
 PURGE_LEASE: Final = "trash/purge"
 """The name of the lease that whoever removes what is in the trash for good holds."""
 
@@ -349,6 +356,18 @@ def exported_as(snap: str) -> str:
 def is_export_snap(snap: str) -> bool:
     """Whether a snapshot is what an image was, or is being, made of."""
     return snap.startswith(EXPORT_SNAP_PREFIX)
+
+
+def is_known_snap(snap: str) -> bool:
+    """Whether a snapshot that carries clones only has a name that this library or Cinder gives."""
+    if snap.startswith(RESERVED_PREFIX):
+        return _OURS.fullmatch(snap) is not None
+    return snap.startswith(_VOLUME) and snap.endswith(CLONE_SNAP_SUFFIX)
+
+
+def is_volume(name: str) -> bool:
+    """Whether a name is one that Cinder gives to volumes, be they deleted."""
+    return name.startswith(_VOLUME)
 
 
 def deleted_snap(snap_id: int) -> str:

@@ -11,6 +11,7 @@ from rbdstore import (
     disks,
     exceptions,
     forest,
+    gc,
     images,
     looking,
     purging,
@@ -20,6 +21,7 @@ from rbdstore import (
 )
 from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
+from rbdstore.findings import Collected
 from rbdstore.forest import Forest
 from rbdstore.looking import Tree
 from rbdstore.purging import Purged
@@ -117,6 +119,22 @@ class Store(Closing):
         :raises InUse: another process is at it
         """
         return purging.Purging(self._open_pool(), self._settings).run()
+
+    def gc(self, *, apply: bool = False, older_than: float = 0) -> Collected:
+        """Find what crashes, and other drivers, have left in the pool; reclaim it, if asked to.
+
+        Nothing is touched that somebody has open or is at work on, that has a user's snapshot or
+        a clone, or whose name is not known; each such thing is named, with the reason.
+
+        :param apply: reclaim; else nothing is changed
+        :param older_than: leave alone what is younger than so many seconds, or of unknown age
+        :raises InvalidInput: ``older_than`` is no number of seconds
+        :raises InUse: another process is reclaiming
+        """
+        collector = gc.Collector(
+            self._open_pool(), self._settings, older_than=gc.check_older_than(older_than)
+        )
+        return collector.reclaim() if apply else collector.look()
 
     def _service(self, kind: Callable[[Pool, Settings], T]) -> T:
         return kind(self._open_pool(), self._settings)

@@ -148,6 +148,10 @@ class FaultyCluster(driver.Cluster):
         with self.plan.call("Cluster.list_pools"):
             return self._cluster.list_pools()
 
+    def list_namespaces(self, pool: str) -> list[str]:
+        with self.plan.call("Cluster.list_namespaces"):
+            return self._cluster.list_namespaces(pool)
+
     def close(self) -> None:
         self._cluster.close()
 
@@ -228,6 +232,18 @@ class FaultyPool(driver.Pool):
         with self._plan.call("Pool.clear_debris"):
             return self._pool.clear_debris(name)
 
+    def is_debris(self, name: str) -> bool:
+        with self._plan.call("Pool.is_debris"):
+            return self._pool.is_debris(name)
+
+    def inventory(self, prefix: str) -> driver.Inventory:
+        with self._plan.call("Pool.inventory"):
+            return self._pool.inventory(prefix)
+
+    def clear_stray(self, stray: driver.Stray) -> bool:
+        with self._plan.call("Pool.clear_stray"):
+            return self._pool.clear_stray(stray)
+
     def rename(self, name: str, new_name: str) -> None:
         with self._plan.call("Pool.rename"):
             self._pool.rename(name, new_name)
@@ -269,6 +285,10 @@ class FaultyPool(driver.Pool):
     def lease_owner(self, key: str) -> str | None:
         with self._plan.call("Pool.lease_owner"):
             return self._pool.lease_owner(key)
+
+    def lease_state(self, key: str) -> driver.LeaseState | None:
+        with self._plan.call("Pool.lease_state"):
+            return self._pool.lease_state(key)
 
     def write_leased(self, key: str, cookie: str, data: bytes) -> None:
         with self._plan.call("Pool.write_leased"):
@@ -415,6 +435,10 @@ class FaultyImage(driver.Image):
                 include_parent=include_parent,
                 whole_object=whole_object,
             )
+
+    def created(self, snap_id: int | None = None) -> float | None:
+        with self._plan.call("Image.created"):
+            return self._image.created(snap_id)
 
     def fast_diff(self) -> bool:
         with self._plan.call("Image.fast_diff"):

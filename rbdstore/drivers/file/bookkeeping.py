@@ -49,6 +49,23 @@ class Bookkeeping(driver.Pool):
             ).fetchone()
             return row["owner"] if row else None
 
+    def lease_state(self, key: str) -> driver.LeaseState | None:
+        with self.reading() as tx:
+            row = tx.execute(
+                "SELECT owner, until FROM objects WHERE pool = ? AND key = ?", (self.number, key)
+            ).fetchone()
+        if row is None or row["owner"] is None:
+            return None
+        return driver.LeaseState(row["owner"], time.time() < row["until"], row["until"])
+
+    def inventory(self, prefix: str) -> driver.Inventory:
+        with self.reading() as tx:
+            rows = tx.execute(
+                "SELECT key FROM objects WHERE pool = ? ORDER BY key", (self.number,)
+            )
+            found = (row["key"] for row in rows)
+            return driver.Inventory(tuple(key for key in found if key.startswith(prefix)))
+
     def write_leased(self, key: str, cookie: str, data: bytes) -> None:
         self._if_leased("UPDATE objects SET content = :content", key, cookie, content=bytes(data))
 

@@ -41,6 +41,13 @@ class FileCluster(driver.Cluster):
             rows = tx.execute("SELECT name FROM pools WHERE namespace = '' ORDER BY number")
             return [row["name"] for row in rows]
 
+    def list_namespaces(self, pool: str) -> list[str]:
+        with errors.translated(), self.data.database.reading() as tx:
+            rows = tx.execute(
+                "SELECT namespace FROM pools WHERE name = ? AND namespace != ''", (pool,)
+            )
+            return [row["namespace"] for row in rows]
+
     def close(self) -> None:
         self.data.database.close()
 

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import rbd
+
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd import errors, manager
@@ -75,6 +77,11 @@ class RbdCluster(driver.Cluster):
     def list_pools(self) -> list[str]:
         with self.calls() as connection:
             return list(connection.rados.list_pools())
+
+    def list_namespaces(self, pool: str) -> list[str]:
+        with self.calls(missing=exceptions.PoolNotFound, pool=pool) as connection:
+            ioctx = connection.ioctx(pool, "", look=True)
+            return [] if ioctx is None else list(rbd.RBD().namespace_list(ioctx))
 
     def close(self) -> None:
         if not self._closed:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from typing import Any, Final
 
 import rbd
@@ -203,6 +204,15 @@ class RbdImage(Data):
                 raise exceptions.InUse(
                     "locked by another client", spec=self.spec, watchers=self.watchers()
                 ) from exc
+
+    def created(self, snap_id: int | None = None) -> float | None:
+        with self._calls() as handle:
+            made = (
+                handle.create_timestamp()
+                if snap_id is None
+                else handle.get_snap_timestamp(snap_id)
+            )
+        return float(made.replace(tzinfo=datetime.UTC).timestamp())
 
     def set_metadata(self, key: str, value: str) -> None:
         with self._calls() as handle:

@@ -9,9 +9,12 @@ write conditional on a lock, so the arguments of both are encoded here.
 from __future__ import annotations
 
 import struct
+import time
 from typing import Final
 
 import rados
+
+from rbdstore.shapes import LeaseState
 
 LOCK: Final = "rbdstore"
 OWNER: Final = "rbdstore.owner"
@@ -21,6 +24,8 @@ _EXCLUSIVE: Final = 1
 _MAY_RENEW: Final = 1
 _MUST_RENEW: Final = 2
 _TAG: Final = ""
+# Versions and length of a structure of Ceph's.
+_PREFIX: Final = 6
 
 
 def take(
@@ -42,7 +47,8 @@ def take(
         # The lock forgets its owner when it runs out. This does not, and a human can read it.
         op.set_xattr(OWNER, owner.encode())
         try:
-            ioctx.operate_write_op(op, key)
+            # The binding's own idea of when it was changed is 1970.
+            ioctx.operate_write_op(op, key, int(time.time()))
         except (rados.ObjectBusy, rados.ObjectNotFound):
             return False
     return True
@@ -60,6 +66,21 @@ def owner(ioctx: rados.Ioctx, key: str) -> str | None:
         return bytes(ioctx.get_xattr(key, OWNER)).decode(errors="replace")
     except (rados.NoData, rados.ObjectNotFound):
         return None
+
+
+def state(ioctx: rados.Ioctx, key: str) -> LeaseState | None:
+    """The lease on an object; None: there is no object that ever had one."""
+    who = owner(ioctx, key)
+    if who is None:
+        return None
+    try:
+        # Locks that ran out are left out of it.
+        _, reply = ioctx.execute(key, "lock", "get_info", _versioned(_text(LOCK)))
+        _size, changed = ioctx.stat(key)
+    except rados.ObjectNotFound:
+        return None
+    (holders,) = struct.unpack_from("<I", reply, _PREFIX)
+    return LeaseState(who, bool(holders), time.mktime(changed))
 
 
 def _text(text: str) -> bytes:

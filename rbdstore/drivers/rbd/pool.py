@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import errno
 import json
+import time
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -15,7 +16,7 @@ import rbd
 
 from rbdstore import driver, exceptions
 from rbdstore.drivers.rbd import client as clients
-from rbdstore.drivers.rbd import headers, lease, objects, remains, renaming
+from rbdstore.drivers.rbd import headers, inventory, lease, objects, remains, renaming
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported
@@ -329,6 +330,18 @@ class RbdPool(driver.Pool):
         with self._ioctx() as ioctx:
             return lease.owner(ioctx, key)
 
+    def lease_state(self, key: str) -> driver.LeaseState | None:
+        with self._ioctx() as ioctx:
+            return lease.state(ioctx, key)
+
+    def inventory(self, prefix: str) -> driver.Inventory:
+        with self._ioctx() as ioctx:
+            return inventory.take(ioctx, prefix)
+
+    def clear_stray(self, stray: driver.Stray) -> bool:
+        with self._ioctx(f"<{stray.image_id}>") as ioctx:
+            return inventory.clear(ioctx, stray)
+
     def write_leased(self, key: str, cookie: str, data: bytes) -> None:
         self._if_leased(key, cookie, lambda op: op.write_full(data))
 
@@ -340,7 +353,7 @@ class RbdPool(driver.Pool):
             lease.check(op, cookie)
             add(op)
             try:
-                ioctx.operate_write_op(op, key)
+                ioctx.operate_write_op(op, key, int(time.time()))
             except (rados.ObjectBusy, rados.ObjectNotFound) as exc:
                 raise exceptions.LeaseLost(
                     f"the lease on {key} in pool {self.name} ran out", errno=errno.EBUSY

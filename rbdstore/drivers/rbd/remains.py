@@ -144,6 +144,12 @@ def is_live(ioctx: rados.Ioctx, name: str, image_id: str) -> bool:
     return any(id_object(ioctx, candidate) == image_id for candidate in (name, other) if candidate)
 
 
+def is_known(ioctx: rados.Ioctx, image_id: str) -> bool:
+    """Whether the directory or the trash has an image of that id."""
+    named = _looked_up(ioctx, "dir_get_name", image_id) is not None
+    return named or trash_mark(ioctx, image_id) is not None
+
+
 def trash_mark(ioctx: rados.Ioctx, image_id: str | None) -> TrashMark | None:
     """An image's entry in the trash."""
     if not image_id:
