@@ -38,7 +38,7 @@ debris
 stray
     objects of an image that neither a name nor the trash leads to
 pool
-    a pool that could not be looked into
+    a pool, or an image with its parent in one, that could not be looked into
 """
 
 Outcome = Literal["reclaimable", "reclaimed", "left"]
