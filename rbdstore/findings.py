@@ -41,7 +41,7 @@ stray
 torn
     a clone that its parent does not know of, or whose parent is gone; mended, it stays
 pool
-    a pool that could not be looked into
+    a pool, or an image with its parent in one, that could not be looked into
 """
 
 Outcome = Literal["reclaimable", "reclaimed", "left"]

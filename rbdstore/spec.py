@@ -366,11 +366,14 @@ def is_export_snap(snap: str) -> bool:
     return snap.startswith(EXPORT_SNAP_PREFIX)
 
 
-def is_known_snap(snap: str) -> bool:
-    """Whether a snapshot that carries clones only has a name that this library or Cinder gives."""
+def is_known_snap(snap: str, *, protected: bool) -> bool:
+    """Whether a snapshot that carries clones only is one that this library or Cinder made.
+
+    Cinder protects what it clones from, and calls its volumes as it is told to.
+    """
     if snap.startswith(RESERVED_PREFIX):
         return _OURS.fullmatch(snap) is not None
-    return snap.startswith(_VOLUME) and snap.endswith(CLONE_SNAP_SUFFIX)
+    return snap.endswith(CLONE_SNAP_SUFFIX) and (protected or is_volume(snap))
 
 
 def is_volume(name: str) -> bool:

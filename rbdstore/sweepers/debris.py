@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from rbdstore import parallel, spec
+from rbdstore import claims, parallel, reclaim, spec
 from rbdstore.driver import Stray
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Scan
@@ -22,17 +22,50 @@ class Debris(Sweeper):
 
     def look(self, scan: Scan) -> Iterable[Leftover]:
         broken = [node.name for node in scan.nodes if node.problem and node.name not in scan.names]
-        names = dict.fromkeys([*scan.unopened, *scan.inventory.names, *broken])
-        found = self._debris(scan, list(names))
+        names = list(dict.fromkeys([*scan.unopened, *scan.inventory.names, *broken]))
+        found = _seen(scan, names)
         if found:
             # What is in the middle of being made looks the same, but not for long.
             time.sleep(_STEP_SECONDS)
-            found = self._debris(scan, found)
-        return [_of_name(scan, name) for name in found]
+            found = _seen(scan, found)
+        taken = set(scan.unopened).difference(found).intersection(scan.pool.list_images())
+        return [
+            *(_of_name(scan, name) for name in found),
+            *(_of_unopened(scan, name) for name in sorted(taken)),
+        ]
 
-    def _debris(self, scan: Scan, names: list[str]) -> list[str]:
-        seen = parallel.each(scan.pool.is_debris, names)
-        return [name for name, is_debris in zip(names, seen, strict=True) if is_debris]
+
+def _seen(scan: Scan, names: list[str]) -> list[str]:
+    """Those of the names that are debris now."""
+    seen = parallel.each(scan.pool.is_debris, names)
+    return [name for name, is_debris in zip(names, seen, strict=True) if is_debris]
+
+
+def _of_unopened(scan: Scan, name: str) -> Leftover:
+    """What has a header, and cannot be opened by it."""
+    made_as, seconds = spec.made_as(name), scan.settings.lease_seconds
+    found = functools.partial(Leftover, str(scan.pool.spec(name)))
+    if holder := scan.is_held(made_as):
+        return found("debris", f"{holder.owner} is at work on {made_as}")
+    if young := scan.too_young(None):
+        return found("debris", young)
+    if made_as == name:
+        return found(
+            "debris",
+            "it is there but cannot be opened: half made or half removed, or its parent is gone; "
+            "there may be data in it",
+        )
+
+    def take_back() -> None:
+        with claims.Claim(scan.pool, made_as, ["gc"], seconds, effect="none", wait=0) as claim:
+            reclaim.draft(scan.pool, name, seconds, claim.remember)
+
+    return found(
+        "draft",
+        "nobody is making it any more, and it is not so far that it could be opened",
+        take_back=take_back,
+        is_gone=lambda: name not in scan.pool.list_images(),
+    )
 
 
 def _of_name(scan: Scan, name: str) -> Leftover:

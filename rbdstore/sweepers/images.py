@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator
 
 from rbdstore import claims, exceptions, reclaim, records, spec
-from rbdstore.driver import Parent
+from rbdstore.driver import Parent, Snap
 from rbdstore.findings import Kind
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Branch, Key, Node, Scan
@@ -44,10 +44,8 @@ class _Judgement:
                 yield from self._of_snaps(node)
             else:
                 yield self._of_image(node, self._why_not.get(key, ""))
-        for pool, problem in self._scan.blind.items():
-            yield Leftover(
-                pool, "pool", f"it was not looked into, so clones there were not seen: {problem}"
-            )
+        for place, problem in self._scan.blind.items():
+            yield Leftover(place, "pool", f"it was not looked into, for want of rights: {problem}")
 
     # Who needs whom
 
@@ -97,6 +95,7 @@ class _Judgement:
     def _obstacle(self, node: Node) -> str:
         """Why an image is left alone, whatever needs it; empty: it is dead, for all that."""
         checks: list[Callable[[Node], str]] = [
+            lambda node: node.denied,
             {"draft": self._draft, "deleted": self._deleted, "trash": self._trash}[node.role],
             lambda node: self._scan.too_young(node.since),
             self._in_use,
@@ -109,7 +108,7 @@ class _Judgement:
         return ""
 
     def _deleted(self, node: Node) -> str:
-        carried = any(spec.is_known_snap(branch.snap.name) for branch in node.branches)
+        carried = any(_is_known(branch.snap) for branch in node.branches)
         if spec.is_volume(node.name) or carried or records.is_deleted(node.pool, node.image_id):
             return ""
         return (
@@ -138,7 +137,7 @@ class _Judgement:
                 continue
             if spec.is_users_snap(snap.name) or spec.is_backup_snap(snap.name):
                 return f"it has the snapshot {snap.name}"
-            if snap.name != spec.IMAGE_SNAP and not spec.is_known_snap(snap.name):
+            if snap.name != spec.IMAGE_SNAP and not _is_known(snap):
                 return f"it has the snapshot {snap.name}, whose name is not known"
         if node.role != "draft":
             return next(filter(None, map(self._unseen, node.branches)), "")
@@ -230,7 +229,7 @@ class _Judgement:
         scan, snap = self._scan, branch.snap
         if branch.problem:
             return branch.problem
-        if not snap.trashed and not spec.is_known_snap(snap.name):
+        if not snap.trashed and not _is_known(snap):
             return "its name is not one that rbdstore or Cinder gives"
         if (node.image_id, snap.name) in scan.links_at_work:
             return "somebody is at work with it"
@@ -248,6 +247,10 @@ _REASONS = {
     "deleted": "it was deleted, and no clone needs it any more",
     "trash": "rbdstore put it there, its time is over, and no clone needs it",
 }
+
+
+def _is_known(snap: Snap) -> bool:
+    return spec.is_known_snap(snap.name, protected=snap.protected)
 
 
 def _opened(node: Node) -> str:

@@ -48,7 +48,8 @@ class Node:
     """An image that was left, or that has snaps which may have been.
 
     :ivar branches: of a live image, the snaps that are no user's; else all
-    :ivar problem: why it could not be opened
+    :ivar problem: why it cannot be opened
+    :ivar denied: why this user may not open it
     """
 
     pool: Pool
@@ -61,6 +62,7 @@ class Node:
     since: float | None = None
     entry: TrashEntry | None = None
     problem: str = ""
+    denied: str = ""
 
     @property
     def key(self) -> Key:
@@ -169,7 +171,7 @@ class Scan:
 
     @functools.cached_property
     def blind(self) -> dict[str, str]:
-        """The pools that could not be looked into, and why."""
+        """The pools, and images, that could not be looked into, and why."""
         return self._headers[1]
 
     @functools.cached_property
@@ -193,7 +195,8 @@ class Scan:
                 images = [(name, "") for name in pool.list_images()]
                 images += [("", entry.image_id) for entry in pool.trash_list()]
                 look = functools.partial(_links, pool)
-                for key, links in parallel.each(look, images):
+                for key, links, problem in parallel.each(look, images):
+                    blind.update(problem)
                     for link in links:
                         if link.image_id in wanted:
                             needed.setdefault((link.image_id, link.snap), set()).add(key)
@@ -231,6 +234,10 @@ class Scan:
         except exceptions.ImageNotFound:
             self.unopened.append(name)
             return None
+        except exceptions.PermissionDenied as error:
+            # Its parent is in another pool.
+            image_id = self.pool.id_of(name) or ""
+            return Node(self.pool, role, name, image_id, denied=str(error))
 
     def _look_in_trash(self, entry: TrashEntry) -> Node | None:
         try:
@@ -246,6 +253,9 @@ class Scan:
                 entry=entry,
                 problem="it cannot be opened: half removed, or without its parent",
             )
+        except exceptions.PermissionDenied as error:
+            name, image_id = entry.name, entry.image_id
+            return Node(self.pool, "trash", name, image_id, entry=entry, denied=str(error))
 
 
 def _node(image: Image, role: Role, entry: TrashEntry | None = None) -> Node | None:
@@ -292,12 +302,16 @@ def _used(image: Image) -> int | None:
     return sum(extent.length for extent in found if extent.exists)
 
 
-def _links(pool: Pool, which: tuple[str, str]) -> tuple[Key, list[Parent]]:
+def _links(pool: Pool, which: tuple[str, str]) -> tuple[Key, list[Parent], dict[str, str]]:
+    """An image, what it needs, and why that could not be found out."""
     name, image_id = which
-    # One that cannot be opened has lost its parent, or never had one.
-    with (
-        contextlib.suppress(exceptions.ImageNotFound),
-        pool.open(name) if name else pool.open(image_id=image_id) as image,
-    ):
-        return (pool.name, pool.namespace, image.id), lineage.parents(image)
-    return (pool.name, pool.namespace, image_id), []
+    problem = {}
+    try:
+        with pool.open(name) if name else pool.open(image_id=image_id) as image:
+            return (pool.name, pool.namespace, image.id), lineage.parents(image), {}
+    except exceptions.ImageNotFound:
+        # One that cannot be opened has lost its parent, or never had one.
+        pass
+    except exceptions.PermissionDenied as error:
+        problem = {str(pool.spec(name or f"<{image_id}>")): str(error)}
+    return (pool.name, pool.namespace, image_id), [], problem

@@ -95,6 +95,22 @@ class LeaseSuite(Suite):
         time.sleep(0.3)
         assert pool.lease_owner(KEY) == "host-1"
 
+    def test_who_has_it_is_told_to_have_it(self, pool: Pool, elsewhere: Pool) -> None:
+        assert pool.lease_state(KEY) is None
+        assert pool.lease(KEY, "one", LONG, "host-1")
+        for each in (pool, elsewhere):
+            state = each.lease_state(KEY)
+            assert state is not None
+            assert (state.owner, state.held) == ("host-1", True)
+        assert pool.lease(KEY, "one", LONG, "host-2", renew=True)
+        renewed = pool.lease_state(KEY)
+        assert renewed is not None
+        assert (renewed.owner, renewed.held) == ("host-2", True)
+        assert state is not None
+        assert renewed.since >= state.since
+        pool.remove_leased(KEY, "one")
+        assert pool.lease_state(KEY) is None
+
     def test_who_has_none_writes_nothing(self, pool: Pool) -> None:
         with refused(exceptions.LeaseLost) as caught:
             pool.write_leased(KEY, "one", b"x")

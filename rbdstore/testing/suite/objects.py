@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from rbdstore import exceptions
 from rbdstore.driver import Pool
 from rbdstore.testing.suite.base import KEYS, Suite
 
@@ -65,6 +66,24 @@ class ObjectSuite(Suite):
         pool.set_keys(KEY, {"a": b"1"})
         elsewhere.set_keys(KEY, {"b": b"2"})
         assert pool.get_keys(KEY) == elsewhere.get_keys(KEY) == {"a": b"1", "b": b"2"}
+
+    def test_the_inventory(self, pool: Pool, pool2: Pool) -> None:
+        """Of a driver that has one; it need not."""
+        pool.set_keys(KEY, {"a": b"1"})
+        assert pool.lease(OTHER, "me", 60, "host")
+        pool.create("image", 1 << 20)
+        try:
+            found = pool.inventory("suite.")
+        except exceptions.NotSupported:
+            pool.remove("image")
+            return
+        assert (set(found.objects), found.names, found.strays) == ({KEY, OTHER}, (), ())
+        assert pool.inventory(KEY).objects == (KEY,)
+        assert pool2.inventory("suite.").objects == ()
+        pool.trash_move("image")
+        (entry,) = pool.trash_list()
+        assert pool.inventory("suite.") == found
+        pool.trash_remove(entry.image_id)
 
     def test_they_are_no_images(self, pool: Pool) -> None:
         pool.set_keys(KEY, {"a": b"1"})
