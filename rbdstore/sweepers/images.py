@@ -172,6 +172,7 @@ class _Judgement:
             since=node.since,
             image_id=node.image_id,
             rank=self._rank(node),
+            is_cinders=node.role == "deleted",
         )
         if why_not:
             watched = functools.partial(_is_unwatched, node) if node.watchers else None
@@ -205,6 +206,7 @@ class _Judgement:
                 since=branch.since,
                 image_id=node.image_id,
                 rank=0 if living else self._rank_of_snap(node, branch),
+                is_cinders=snap.name.endswith(spec.CLONE_SNAP_SUFFIX),
             )
             if living:
                 yield found(self._needed(node, branch, living))
