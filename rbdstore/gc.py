@@ -31,6 +31,10 @@ _PASSES: Final = 5
 
 _POLL_SECONDS: Final = 0.5
 
+# Between a clone's removal and its parent's, which Cinder does one after the other, nothing shows
+# that it is about to go on.
+_CINDERS_SECONDS: Final = 1.0
+
 _OUTAGES: Final = (exceptions.Unreachable, exceptions.Timeout)
 
 _Found = dict[tuple[str, str, str], tuple[int, Leftover]]
@@ -115,6 +119,8 @@ class Collector:
         """What became of those that may be taken back."""
         safe = [(number, each.rank, each) for number, each in found.values() if each.take_back]
         safe.sort(key=lambda one: one[:2])
+        if any(each.is_cinders for *_, each in safe):
+            time.sleep(_CINDERS_SECONDS)
         outcomes: dict[tuple[str, str, str], Finding] = {}
         for _, group in itertools.groupby(safe, key=lambda one: one[:2]):
             leftovers = [leftover for *_, leftover in group]

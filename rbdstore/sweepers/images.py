@@ -39,30 +39,36 @@ class _Judgement:
         self._follow()
 
     def leftovers(self) -> Iterator[Leftover]:
+        blind = {}
         for key, node in self._nodes.items():
-            if node.role == "live":
-                yield from self._of_snaps(node)
-            else:
+            if node.role != "live":
                 yield self._of_image(node, self._why_not.get(key, ""))
-        for place, problem in self._scan.blind.items():
+            elif node.denied:
+                blind[str(node.pool.spec(node.name))] = node.denied
+            else:
+                yield from self._of_snaps(node)
+        if self._scan.has_looked_around:
+            blind |= self._scan.blind
+        for place, problem in blind.items():
             yield Leftover(place, "pool", f"it was not looked into, for want of rights: {problem}")
 
     # Who needs whom
 
-    def _needers(self, node: Node, branch: Branch) -> set[Key]:
-        listed = {(child.pool, child.namespace, child.image_id) for child in branch.children}
-        return listed | self._half_flattened(node, branch)
-
     def _half_flattened(self, node: Node, branch: Branch) -> set[Key]:
-        listed = {(child.pool, child.namespace, child.image_id) for child in branch.children}
-        return self._scan.needed_by.get((node.image_id, branch.snap.name), set()) - listed
+        """Those that need a snap, though its image does not list them."""
+        needed_by = self._scan.needed_by.get((node.image_id, branch.snap.name), set())
+        return needed_by - _listed(branch)
 
     def _living(self, node: Node, branch: Branch) -> list[Key]:
-        return sorted(
-            key
-            for key in self._needers(node, branch)
-            if key not in self._nodes or key in self._why_not
-        )
+        """Who needs a snap and is not dead. All headers are looked at only if none is listed."""
+        return self._alive(_listed(branch)) or self._alive(self._half_flattened(node, branch))
+
+    def _alive(self, keys: set[Key]) -> list[Key]:
+        return sorted(key for key in keys if key not in self._nodes or key in self._why_not)
+
+    def _dead(self, node: Node, branch: Branch) -> list[Node]:
+        keys = _listed(branch) | self._half_flattened(node, branch)
+        return [self._nodes[key] for key in keys if key not in self._alive(keys)]
 
     def _follow(self) -> None:
         """What the living need is not dead."""
@@ -83,10 +89,9 @@ class _Judgement:
             (child.pool, child.namespace, child.image_id): str(child.spec)
             for child in branch.children
         }
-        half = self._half_flattened(node, branch)
         shown = ", ".join(names.get(key, "/".join(filter(None, key))) for key in living[:3])
         more = f" and {len(living) - 3} more" if len(living) > 3 else ""
-        if half.intersection(living):
+        if not _listed(branch).intersection(living):
             return f"{shown}{more} still needs it: half flattened; flatten that again"
         return f"{shown}{more} was cloned from it"
 
@@ -167,6 +172,7 @@ class _Judgement:
             since=node.since,
             image_id=node.image_id,
             rank=self._rank(node),
+            is_cinders=node.role == "deleted",
         )
         if why_not:
             watched = functools.partial(_is_unwatched, node) if node.watchers else None
@@ -180,12 +186,7 @@ class _Judgement:
 
     def _rank(self, node: Node) -> int:
         """How many dead ones have to go before it, one after the other."""
-        below = [
-            self._nodes[key]
-            for branch in node.branches
-            for key in self._needers(node, branch)
-            if key in self._nodes and key not in self._why_not
-        ]
+        below = [dead for branch in node.branches for dead in self._dead(node, branch)]
         return 1 + max(map(self._rank, below), default=0)
 
     # Snaps
@@ -195,7 +196,7 @@ class _Judgement:
         for branch in node.branches:
             snap = branch.snap
             living = self._living(node, branch)
-            if living and not self._half_flattened(node, branch).intersection(living):
+            if _listed(branch).intersection(living):
                 # That is what it is for.
                 continue
             found = functools.partial(
@@ -204,10 +205,8 @@ class _Judgement:
                 "export" if spec.is_export_snap(snap.name) else "snapshot",
                 since=branch.since,
                 image_id=node.image_id,
-                rank=1
-                + max(
-                    (self._rank(self._nodes[key]) for key in self._dead(node, branch)), default=0
-                ),
+                rank=0 if living else self._rank_of_snap(node, branch),
+                is_cinders=snap.name.endswith(spec.CLONE_SNAP_SUFFIX),
             )
             if living:
                 yield found(self._needed(node, branch, living))
@@ -222,8 +221,8 @@ class _Judgement:
                     is_gone=functools.partial(_is_snap_gone, node, snap.id),
                 )
 
-    def _dead(self, node: Node, branch: Branch) -> set[Key]:
-        return {key for key in self._needers(node, branch) if key in self._nodes}
+    def _rank_of_snap(self, node: Node, branch: Branch) -> int:
+        return 1 + max(map(self._rank, self._dead(node, branch)), default=0)
 
     def _why_not_snap(self, node: Node, branch: Branch) -> str:
         scan, snap = self._scan, branch.snap
@@ -251,6 +250,10 @@ _REASONS = {
 
 def _is_known(snap: Snap) -> bool:
     return spec.is_known_snap(snap.name, protected=snap.protected)
+
+
+def _listed(branch: Branch) -> set[Key]:
+    return {(child.pool, child.namespace, child.image_id) for child in branch.children}
 
 
 def _opened(node: Node) -> str:

@@ -20,6 +20,7 @@ class Leftover:
     called again after it was interrupted anywhere.
 
     :ivar rank: what is taken back before it has a smaller one
+    :ivar is_cinders: Cinder takes it back, too, without a lease: it is to be given a moment
     :ivar may_go: of one that is left alone for its user: whether that one has gone; None: it never
         will, so far as can be told
     """
@@ -31,6 +32,7 @@ class Leftover:
     since: float | None = None
     image_id: str = ""
     rank: int = 0
+    is_cinders: bool = False
     take_back: Callable[[], object] | None = None
     is_gone: Callable[[], bool] = lambda: False
     may_go: Callable[[], bool | None] | None = None

@@ -169,6 +169,11 @@ class Scan:
 
     # What needs what
 
+    @property
+    def has_looked_around(self) -> bool:
+        """Whether it had to be known what needs what."""
+        return "_headers" in self.__dict__
+
     @functools.cached_property
     def blind(self) -> dict[str, str]:
         """The pools, and images, that could not be looked into, and why."""

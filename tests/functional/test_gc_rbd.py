@@ -23,6 +23,11 @@ def store(sandbox):
 
 
 @pytest.fixture
+def pool(store):
+    return store._open_pool()
+
+
+@pytest.fixture
 def ioctx(raw):
     with raw.ioctx("volumes") as opened:
         yield opened
@@ -38,8 +43,8 @@ def text(value):
 
 def detach(ioctx, parent_id, snap_id, child_id):
     """Take a child off its parent's list, as a flatten does before it lets go of the parent."""
-    child = struct.pack("<q", ioctx.get_pool_id()) + text("") + text(child_id)
-    child = struct.pack("<BBI", 1, 1, len(child)) + child
+    child = struct.pack("<q", ioctx.get_pool_id()) + text(child_id) + text("")
+    child = struct.pack("<BBI", 2, 1, len(child)) + child
     ioctx.execute(
         f"rbd_header.{parent_id}", "rbd", "child_detach", struct.pack("<Q", snap_id) + child
     )

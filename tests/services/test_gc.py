@@ -506,7 +506,7 @@ class TestCutOff:
         assert place.leftovers() == []
         points = range(1, calls)
         if not os.environ.get("RBDSTORE_ALL_FAULTS"):
-            points = range(1, calls, max(1, calls // 7))
+            points = range(1, calls, max(1, calls // 4))
         print(f"{len(points)} of {calls} points")
         for point in points:
             self.scene(pool)
