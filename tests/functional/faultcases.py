@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import containers
 
-from rbdstore import driver, exceptions, settings, spec, store
+from rbdstore import driver, exceptions, images, settings, spec, volumes
 from rbdstore.testing import faults
 
 KiB = 1024
@@ -52,11 +52,10 @@ class World:
         self.plan = faults.Plan()
         wrapped = faults.FaultyCluster(cluster, self.plan)
         self.pools = [wrapped.open_pool(name) for name in names]
-        images, volumes = (
-            store.Store(wrapped, settings.Settings(pool=name, **options)) for name in names
-        )
-        self.images = images.images
-        self.volumes = volumes.volumes
+        found = [settings.Settings(pool=name, **options) for name in names]
+        self.images = images.ImageStore(self.pools[0], found[0])
+        # Nothing is purged in the background: each call is somebody's.
+        self.volumes = volumes.VolumeStore(self.pools[1], found[1])
         self.done = set()
         self.failed = 0
 
@@ -79,18 +78,18 @@ class World:
 
     def observe(self):
         """All that a user sees: each image and volume with its bytes and snapshots."""
-        images, volumes = self.pools
+        images_pool, volumes_pool = self.pools
         seen = {}
         for stored in self.images.list():
             name = spec.Location.parse(stored.uri).image
             seen[name] = b"".join(self.images.get(stored.uri))
         for volume in self.volumes.list():
-            with volumes.open(volume.name) as opened:
+            with volumes_pool.open(volume.name) as opened:
                 seen[volume.name] = opened.read(0, opened.size())
                 for name in volume.snapshots:
                     opened.set_snap(driver.find_snap(opened, name).id)
                     seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
-        for name in images.list_images() + volumes.list_images():
+        for name in images_pool.list_images() + volumes_pool.list_images():
             if not spec.is_unfinished_or_deleted(name):
                 assert name in seen, f"{name} has a name but cannot be opened"
         return seen
@@ -118,6 +117,11 @@ class World:
             self.volumes.delete(volume.name)
         for stored in self.images.list():
             self.images.delete(stored.uri)
+        # What was deleted while deletion is deferred.
+        self.volumes.purge_deleted()
+
+    def close(self):
+        self.volumes.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +149,17 @@ class Case:
 
 
 CASES = []
+# Those in which the managers of a cluster have a part.
+CEPH_CASES = []
 
 
-def case(prepare, *, makes=False, partly=False, costly=False, **options):
+def case(prepare, *, makes=False, partly=False, costly=False, ceph=False, **options):
     """Register the decorated function as the operation that follows ``prepare``."""
 
     def register(act):
         name = act.__name__.removeprefix("_").replace("_", "-")
-        CASES.append(Case(name, prepare, act, options, makes, partly, costly))
+        found = Case(name, prepare, act, options, makes, partly, costly)
+        (CEPH_CASES if ceph else CASES).append(found)
         return act
 
     return register
@@ -374,8 +381,25 @@ def _delete_last_clone_of_deleted_ones(world):
     world.volumes.delete("clone")
 
 
+@case(volume, enable_deferred_deletion=True)
+def _delete_volume_later(world):
+    world.volumes.delete("volume")
+    world.volumes.purge_deleted()
+
+
+@case(deleted_parents, enable_deferred_deletion=True)
+def _delete_last_clone_of_deleted_ones_later(world):
+    world.volumes.delete("clone")
+    world.volumes.purge_deleted()
+
+
 @case(deep)
 def _flatten_volume(world):
+    world.volumes.flatten("clone's clone")
+
+
+@case(deep, ceph=True, flatten_mode="task")
+def _flatten_volume_by_a_task(world):
     world.volumes.flatten("clone's clone")
 
 
@@ -402,6 +426,11 @@ def _export_volume_within_the_cluster(world):
     world.volumes.copy_to_image(
         "volume", world.images, "exported", method="cow", hashing_algo="sha256"
     )
+
+
+@case(written_clone, makes=True, ceph=True)
+def _export_volume_within_the_cluster_by_a_task(world):
+    world.volumes.copy_to_image("volume", world.images, "exported", method="cow", flatten="task")
 
 
 @case(written_clone, makes=True)
@@ -435,3 +464,6 @@ def _delete_clone_of_deleted_snapshot(world):
 @case(snapshot)
 def _revert_to_snapshot(world):
     world.volumes.revert_to_snapshot("volume", "snapshot")
+
+
+EVERY_CASE = [*CASES, *CEPH_CASES]

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each operation, in a process that is killed right before each of its calls of the driver.
+
+And at random moments inside those that change something. Whenever it is: a user sees either what
+there was before or what was asked for; the operation can be repeated by another process; and
+nothing is left in the cluster once everything is deleted, down to its RADOS objects.
+
+Some kills are tried, always the same, and all of them with ``RBDSTORE_ALL_FAULTS=1`` in the
+environment.
+"""
+
+import collections
+import concurrent.futures
+import os
+import random
+import time
+
+import faultcases
+import mortal
+import pytest
+import rehearsals
+from mortal import Kill
+from rehearsals import LEASE_SECONDS, rehearse
+from test_kill import CHANGES
+
+# How many kills of all operations are tried where not all are, by clone format.
+SAMPLE = {2: 36, 1: 12}
+WORKERS = 12 if os.environ.get("RBDSTORE_ALL_FAULTS") else 6
+# So often, and so far, into each call that changes something.
+INSIDE = 2
+LONGEST = 0.06
+
+# What one who repeats an operation may be told that was done, and whose maker died after that.
+DONE = {"Duplicate", "ImageNotFound", "NotFound"}
+
+WHOLE = not rehearsals.RbdPlace.sampled
+GROUPS = (
+    {case.name: [case] for case in faultcases.EVERY_CASE}
+    if WHOLE
+    else {"some": faultcases.EVERY_CASE}
+)
+
+
+@pytest.fixture(scope="module")
+def place():
+    with rehearsals.rbd_place(WORKERS) as place:
+        yield place
+
+
+def kills(rehearsal):
+    """One before each call, and some inside those that change something."""
+    dice = random.Random(rehearsal.case.name)
+    for n, call in enumerate(rehearsal.calls, 1):
+        yield rehearsal, Kill(n, call)
+        for _ in range(INSIDE * (call in CHANGES)):
+            yield rehearsal, Kill(n, call, later=dice.uniform(0, LONGEST))
+
+
+def kill_and_repeat(place, rehearsal, kill):
+    """See that an operation that was killed can be repeated; return whether it was killed."""
+    case = rehearsal.case
+    with place.world(rehearsal.clone_format, case.options) as world:
+        case.prepare(world)
+        ended = mortal.carry_out(place, world, rehearsal, kill)
+        seen = world.observe()
+        check_seen(rehearsal, seen)
+        # Nobody who makes an image waits for another's lease.
+        time.sleep(LEASE_SECONDS)
+        killed = ended is None
+        told, why = mortal.carry_out(place, world, rehearsal) if killed else ended
+        done = told in DONE and seen == rehearsal.after
+        assert told == "ok" or done, f"{told}: {why}"
+        seen = world.observe()
+        assert seen == rehearsal.after, f"not what was asked for: {seen.keys()}"
+        assert world.parents() == rehearsal.parents_after
+        world.delete_everything()
+    return killed
+
+
+def check_seen(rehearsal, seen):
+    """See that what is there is what was there, or what was asked for."""
+    if rehearsal.case.partly:
+        assert rehearsal.before.items() <= seen.items() <= rehearsal.after.items()
+    else:
+        assert seen in (rehearsal.before, rehearsal.after), f"half done: {seen.keys()}"
+
+
+@pytest.mark.timeout(7200 if WHOLE else 600)
+@pytest.mark.parametrize("clone_format", [2, 1])
+@pytest.mark.parametrize("cases", GROUPS.values(), ids=GROUPS.keys())
+def test_an_operation_that_is_killed_can_be_repeated(place, cases, clone_format):
+    wrong, killed = [], collections.Counter()
+    with concurrent.futures.ThreadPoolExecutor(place.workers) as threads:
+        rehearsed = threads.map(lambda case: rehearse(case, clone_format, place), cases)
+        points = [point for rehearsal in rehearsed for point in kills(rehearsal)]
+        if place.sampled:
+            points = random.Random(clone_format).sample(points, SAMPLE[clone_format])
+        futures = {threads.submit(kill_and_repeat, place, *point): point for point in points}
+        for future in concurrent.futures.as_completed(futures):
+            rehearsal, kill = futures[future]
+            if error := future.exception():
+                wrong.append(f"{rehearsal.case}: {kill}: {type(error).__name__}: {error}")
+            elif future.result():
+                killed["inside" if kill.later else "before"] += 1
+    print(
+        f"{len(points)} tries: killed before a call {killed['before']}, inside one"
+        f" {killed['inside']}, too late {len(points) - len(wrong) - killed.total()}"
+    )
+    assert not wrong, "\n".join(sorted(wrong))
