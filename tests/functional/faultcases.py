@@ -78,7 +78,14 @@ class World:
 
     def observe(self):
         """All that a user sees: each image and volume with its bytes and snapshots."""
-        images_pool, volumes_pool = self.pools
+        seen = self.look()
+        hidden = [name for _pool, name in self.hidden(seen)]
+        assert not hidden, f"{hidden} have names but cannot be opened"
+        return seen
+
+    def look(self):
+        """The same where a process was killed in the middle of giving a name."""
+        volumes_pool = self.pools[1]
         seen = {}
         for stored in self.images.list():
             name = spec.Location.parse(stored.uri).image
@@ -89,10 +96,17 @@ class World:
                 for name in volume.snapshots:
                     opened.set_snap(driver.find_snap(opened, name).id)
                     seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
-        for name in images_pool.list_images() + volumes_pool.list_images():
-            if not spec.is_unfinished_or_deleted(name):
-                assert name in seen, f"{name} has a name but cannot be opened"
         return seen
+
+    def hidden(self, seen):
+        """Names that are taken, and not for anything that is seen, being made or deleted."""
+        known = {name.partition("@")[0] for name in seen}
+        return {
+            (pool, name)
+            for pool in self.pools
+            for name in pool.list_images()
+            if name not in known and not spec.is_unfinished_or_deleted(name)
+        }
 
     def parents(self):
         """Which volumes share data with a parent."""

@@ -23,6 +23,8 @@ from mortal import Kill
 from rehearsals import LEASE_SECONDS, rehearse
 from test_kill import CHANGES
 
+from rbdstore import exceptions
+
 # How many kills of all operations are tried where not all are, by clone format.
 SAMPLE = {2: 36, 1: 12}
 WORKERS = 12 if os.environ.get("RBDSTORE_ALL_FAULTS") else 6
@@ -62,8 +64,12 @@ def kill_and_repeat(place, rehearsal, kill):
     with place.world(rehearsal.clone_format, case.options) as world:
         case.prepare(world)
         ended = mortal.carry_out(place, world, rehearsal, kill)
-        seen = world.observe()
+        seen = world.look()
         check_seen(rehearsal, seen)
+        for pool, name in world.hidden(seen):
+            # librbd gives a name before there is an image.
+            with pytest.raises(exceptions.ImageNotFound):
+                pool.open(name)
         # Nobody who makes an image waits for another's lease.
         time.sleep(LEASE_SECONDS)
         killed = ended is None
