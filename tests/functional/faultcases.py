@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import containers
 
-from rbdstore import driver, exceptions, images, settings, spec, volumes
+from rbdstore import driver, exceptions, gc, images, settings, spec, volumes
 from rbdstore.testing import faults
 
 KiB = 1024
@@ -52,10 +52,10 @@ class World:
         self.plan = faults.Plan()
         wrapped = faults.FaultyCluster(cluster, self.plan)
         self.pools = [wrapped.open_pool(name) for name in names]
-        found = [settings.Settings(pool=name, **options) for name in names]
-        self.images = images.ImageStore(self.pools[0], found[0])
+        self._settings = [settings.Settings(pool=name, **options) for name in names]
+        self.images = images.ImageStore(self.pools[0], self._settings[0])
         # Nothing is purged in the background: each call is somebody's.
-        self.volumes = volumes.VolumeStore(self.pools[1], found[1])
+        self.volumes = volumes.VolumeStore(self.pools[1], self._settings[1])
         self.done = set()
         self.failed = 0
 
@@ -123,16 +123,21 @@ class World:
         else:
             self.volumes.delete(name)
 
-    def delete_everything(self):
+    def delete_everything(self, in_use="refuse"):
         for volume in self.volumes.list():
             for snapshot in volume.snapshots:
                 self.volumes.delete_snapshot(volume.name, snapshot)
         for volume in self.volumes.list():
             self.volumes.delete(volume.name)
         for stored in self.images.list():
-            self.images.delete(stored.uri)
+            self.images.delete(stored.uri, in_use=in_use)
         # What was deleted while deletion is deferred.
         self.volumes.purge_deleted()
+
+    def collect(self):
+        """Reclaim what was left, in one pass over each pool."""
+        for pool, options in reversed(list(zip(self.pools, self._settings, strict=True))):
+            gc.Collector(pool, options).reclaim()
 
     def close(self):
         self.volumes.close()
@@ -163,17 +168,17 @@ class Case:
 
 
 CASES = []
-# Those in which the managers of a cluster have a part.
-CEPH_CASES = []
+# Those that are only killed: what managers and collectors do is not over with an error.
+KILLED_CASES = []
 
 
-def case(prepare, *, makes=False, partly=False, costly=False, ceph=False, **options):
+def case(prepare, *, makes=False, partly=False, costly=False, only_killed=False, **options):
     """Register the decorated function as the operation that follows ``prepare``."""
 
     def register(act):
         name = act.__name__.removeprefix("_").replace("_", "-")
         found = Case(name, prepare, act, options, makes, partly, costly)
-        (CEPH_CASES if ceph else CASES).append(found)
+        (KILLED_CASES if only_killed else CASES).append(found)
         return act
 
     return register
@@ -238,6 +243,20 @@ def deleted_parents(world):
     world.volumes.create_cloned_volume("clone", "volume")
     world.images.delete(world.uri("image"), in_use="defer")
     world.volumes.delete("volume")
+
+
+def litter(world):
+    """What crashes leave: a deleted volume without clones, unfinished things, a snapshot."""
+    images_pool, volumes_pool = world.pools
+    world.add_volume("volume-1")
+    world.volumes.create_cloned_volume("volume-2", "volume-1")
+    world.volumes.delete("volume-1")
+    volumes_pool.remove("volume-2")
+    images_pool.create(spec.draft_name("image"), SIZE)
+    volumes_pool.create(spec.draft_name("new"), SIZE)
+    world.add_volume("kept")
+    with volumes_pool.open("kept", read_only=False) as kept:
+        kept.create_snap(spec.new_clone_snap())
 
 
 def by_three_at_once(world, source):
@@ -412,7 +431,7 @@ def _flatten_volume(world):
     world.volumes.flatten("clone's clone")
 
 
-@case(deep, ceph=True, flatten_mode="task")
+@case(deep, only_killed=True, flatten_mode="task")
 def _flatten_volume_by_a_task(world):
     world.volumes.flatten("clone's clone")
 
@@ -442,7 +461,7 @@ def _export_volume_within_the_cluster(world):
     )
 
 
-@case(written_clone, makes=True, ceph=True)
+@case(written_clone, makes=True, only_killed=True)
 def _export_volume_within_the_cluster_by_a_task(world):
     world.volumes.copy_to_image("volume", world.images, "exported", method="cow", flatten="task")
 
@@ -480,4 +499,12 @@ def _revert_to_snapshot(world):
     world.volumes.revert_to_snapshot("volume", "snapshot")
 
 
-EVERY_CASE = [*CASES, *CEPH_CASES]
+# What is left of others
+
+
+@case(litter, only_killed=True)
+def _collect(world):
+    world.collect()
+
+
+EVERY_CASE = [*CASES, *KILLED_CASES]

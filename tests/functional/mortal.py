@@ -10,7 +10,9 @@
 
 import dataclasses
 import multiprocessing
+import multiprocessing.connection
 import signal
+import threading
 
 import faultcases
 import rehearsals
@@ -20,6 +22,9 @@ import rbdstore
 # Its processes are forked, quickly, from one that has imported everything and connected nothing.
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["rbdstore.drivers.rbd.driver", "rbdstore.testing.faults"])
+
+# Who starts one looks for all that have ended, and a status can be read once.
+_starting = threading.Lock()
 
 # However long a dead one's leases and watchers are waited for, several times over.
 _LIMIT = 120
@@ -55,20 +60,29 @@ def carry_out(place, world, rehearsal, kill=None):
         args=(theirs, place.conf_path, names, rehearsal.case.name, rehearsal.clone_format, kill),
         daemon=True,
     )
-    process.start()
+    with _starting:
+        process.start()
     theirs.close()
     try:
         assert ours.poll(_LIMIT), "the process neither ends nor answers"
         return ours.recv()
     except EOFError:
-        process.join()
+        status = _end(process)
         # Nothing else may end it: librbd can abort a process.
-        assert process.exitcode == -signal.SIGKILL, f"it ended with status {process.exitcode}"
+        assert status == -signal.SIGKILL, f"it ended with status {status}"
         return None
     finally:
         process.kill()
-        process.join()
+        _end(process)
         ours.close()
+
+
+def _end(process):
+    """Wait for the end of a process; its status."""
+    multiprocessing.connection.wait([process.sentinel])
+    with _starting:
+        process.join()
+        return process.exitcode
 
 
 def _serve(pipe, conf_path, names, case_name, clone_format, kill):
