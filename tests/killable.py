@@ -33,8 +33,10 @@ class Opened:
     def __init__(self, open_store):
         """``open_store`` gives a store over the pool of a name."""
         self._open = contextlib.ExitStack()
-        stores = [self._open.enter_context(open_store(pool)) for pool in ("images", "volumes")]
-        self._images, self._volumes = stores[0].images, stores[1].volumes
+        self._stores = [
+            self._open.enter_context(open_store(pool)) for pool in ("images", "volumes")
+        ]
+        self._images, self._volumes = self._stores[0].images, self._stores[1].volumes
         for verb in ("create", "delete", "extend", "flatten", "rename"):
             setattr(self, verb, getattr(self._volumes, verb))
         self.create_snapshot = self._volumes.create_snapshot
@@ -57,6 +59,11 @@ class Opened:
 
     def delete_image(self, name, in_use):
         self._images.delete(self._images._uri(name), in_use=in_use)
+
+    def collect(self):
+        """Reclaim what was left, in one pass over each pool."""
+        for store in reversed(self._stores):
+            store.gc(apply=True)
 
     # Looking
 

@@ -3,8 +3,8 @@
 
 Each has names of its own and knows what is there (:mod:`killing`): whatever it was told is done is
 there after each kill, to the byte, and what it was at can be repeated. All of them clone from one
-image, and race for a few names that are everybody's. In the end all is deleted, and nothing is
-left, down to RADOS objects.
+image, and race for a few names that are everybody's; and all the time somebody collects what is
+left. In the end all is deleted and collected once, and nothing is left, down to RADOS objects.
 
 A minute of it, always from the same dice; with ``RBDSTORE_SOAK=1`` in the environment twenty.
 """
@@ -37,6 +37,8 @@ LEASE_SECONDS = 3
 # How long each lives; nobody gets through with so many operations in that time.
 LONGEST = 3.0
 OPERATIONS = 60
+# Seconds between two collections.
+COLLECT_EVERY = 2
 # So often everything of one's own is deleted, and so many of a hundred operations are races.
 ROUND = 5
 RACES = 15
@@ -154,11 +156,29 @@ def test_nothing_is_lost_and_nothing_is_left(cluster):
                 stop.set()
                 raise
 
-        with concurrent.futures.ThreadPoolExecutor(PROCESSES) as threads:
-            cut_off = sum(threads.map(live, range(PROCESSES)), collections.Counter())
-        print(f"{cut_off.total()} kills in {SECONDS:.0f} s, in the middle of", dict(cut_off))
+        quiet = threading.Event()
+        with concurrent.futures.ThreadPoolExecutor(PROCESSES + 1) as threads:
+            collecting = threads.submit(collect, opened, quiet)
+            try:
+                cut_off = sum(threads.map(live, range(PROCESSES)), collections.Counter())
+            finally:
+                quiet.set()
+        print(
+            f"{cut_off.total()} kills in {SECONDS:.0f} s, {collecting.result()} collections;"
+            f" killed in the middle of {dict(cut_off)}"
+        )
         clear(opened)
+        opened.collect()
         pools.assert_empty(raw.client, ["images", "volumes"])
+
+
+def collect(opened, quiet):
+    """Collect what is left, beside everything else; return how often."""
+    for count in range(1_000_000):
+        if quiet.wait(COLLECT_EVERY):
+            return count
+        opened.collect()
+    raise AssertionError("it never ends")
 
 
 def clear(opened):
