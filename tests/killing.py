@@ -117,8 +117,11 @@ class Life:
         """See that of each name there is what one of the states says."""
         volumes = opened.volumes() & set(self.volumes)
         images = opened.images() & {*self.images, *self.common}
-        assert volumes in [set(state.volumes) for state in states]
-        assert images in [set(state.images) for state in states]
+        for found, expected in (
+            (volumes, [set(state.volumes) for state in states]),
+            (images, [set(state.images) for state in states]),
+        ):
+            assert found in expected, f"{found} is there, not one of {expected}"
         for name in volumes:
             data, *rest = opened.read(name)
             expected = [_seen(state, name) for state in states if name in state.volumes]

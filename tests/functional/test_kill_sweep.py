@@ -27,7 +27,7 @@ from test_kill import CHANGES
 from rbdstore import exceptions
 
 # How many kills of all operations are tried where not all are, by clone format.
-SAMPLE = {2: 36, 1: 12}
+SAMPLE = {2: 30, 1: 10}
 WORKERS = 12 if os.environ.get("RBDSTORE_ALL_FAULTS") else 6
 # So far into a call that changes something, in seconds.
 LONGEST = 0.06
