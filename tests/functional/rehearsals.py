@@ -13,6 +13,7 @@ import queue
 import faultcases
 import memory
 import pools
+import racers
 import stores
 
 from rbdstore import exceptions
@@ -71,12 +72,17 @@ class RbdPlace:
             yield faultcases.World(
                 self._clusters[clone_format], names, lease_seconds=LEASE_SECONDS, **options
             )
+            # Managers drop the task of an image that is gone when they come to it.
+            racers.until(lambda: not any(map(self._has_tasks, names)))
             pools.assert_empty(self._client, names)
         finally:
             # So that one failure is one failure.
             for name in names:
                 pools.clear(self._client, name)
             self._free.put(names)
+
+    def _has_tasks(self, name):
+        return any(left.startswith("rbd_task") for left in pools.leftovers(self._client, name))
 
 
 @contextlib.contextmanager
