@@ -12,6 +12,7 @@ import pathlib
 import random
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 
 import containers
@@ -22,6 +23,8 @@ from rbdstore.testing import faults
 KiB = 1024
 MiB = 1024 * KiB
 SIZE = 192 * KiB
+# For how long a manager may be at a task.
+PATIENCE = 60
 
 
 def pattern(seed, size=SIZE):
@@ -130,9 +133,20 @@ class World:
         for volume in self.volumes.list():
             self.volumes.delete(volume.name)
         for stored in self.images.list():
-            self.images.delete(stored.uri, in_use=in_use)
+            self._delete_image(stored.uri, in_use)
         # What was deleted while deletion is deferred.
         self.volumes.purge_deleted()
+
+    def _delete_image(self, uri, in_use):
+        """Delete an image that a manager may have open, to flatten it."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.images.delete(uri, in_use=in_use)
+            except exceptions.InUse as error:
+                if not error.watchers or time.monotonic() > ends:
+                    raise
+            time.sleep(0.1)
 
     def collect(self):
         """Reclaim what was left, in one pass over each pool."""
