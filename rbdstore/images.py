@@ -263,7 +263,7 @@ class ImageStore:
                 return
             with image:
                 removal.check_no_snaps(image, _is_ours)
-                clones = lineage.children(image)
+                clones = lineage.clones(image)
                 if clones and in_use == "flatten":
                     clones = releasing.flatten_clones(
                         image,

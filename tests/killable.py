@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A process that does what it is told in a data directory, says so each time, and may be killed.
+"""A process that does what it is told in a cluster, says so each time, and may be killed.
 
 ::
 
-    with killable.Worker(folder, [("create", ("a", 1 << 20)), ("flatten", ("b",))]) as worker:
+    opening = functools.partial(killable.Directory, folder, 2)
+    with killable.Worker(opening, [("create", ("a", 1 << 20)), ("flatten", ("b",))]) as worker:
         time.sleep(0.01)
         done, error = worker.kill()
 """
@@ -19,29 +20,23 @@ OBJECT_SIZE = 64 * 1024
 
 # Its processes are forked, quickly, from one that has imported everything and opened nothing.
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["rbdstore.drivers.file.driver", "rbdstore.store"])
+_context.set_forkserver_preload(
+    ["rbdstore.drivers.file.driver", "rbdstore.drivers.rbd.driver", "rbdstore.store"]
+)
 
 _LIMIT = 60
 
 
-class Directory:
-    """A data directory that is open, with the verbs of :class:`model.Model`."""
+class Opened:
+    """Stores over the pools ``images`` and ``volumes``, with the verbs of :class:`model.Model`."""
 
-    def __init__(self, folder, depth):
+    def __init__(self, open_store):
+        """``open_store`` gives a store over the pool of a name."""
         self._open = contextlib.ExitStack()
-        stores = [
-            self._open.enter_context(
-                Store(
-                    FileDriver().open({"file_store_datadir": str(folder)}),
-                    settings.Settings(
-                        pool=pool, chunk_size=OBJECT_SIZE, lease_seconds=60, max_clone_depth=depth
-                    ),
-                )
-            )
-            for pool in ("images", "volumes")
+        self._stores = [
+            self._open.enter_context(open_store(pool)) for pool in ("images", "volumes")
         ]
-        self._images, self._volumes = stores[0].images, stores[1].volumes
-        self.cluster = stores[0]._cluster
+        self._images, self._volumes = self._stores[0].images, self._stores[1].volumes
         for verb in ("create", "delete", "extend", "flatten", "rename"):
             setattr(self, verb, getattr(self._volumes, verb))
         self.create_snapshot = self._volumes.create_snapshot
@@ -65,6 +60,11 @@ class Directory:
     def delete_image(self, name, in_use):
         self._images.delete(self._images._uri(name), in_use=in_use)
 
+    def collect(self):
+        """Reclaim what was left, in one pass over each pool."""
+        for store in reversed(self._stores):
+            store.gc(apply=True)
+
     # Looking
 
     def volumes(self):
@@ -87,6 +87,24 @@ class Directory:
                 snapshots[snapshot] = image.read(0, image.size())
         return data, volume.depth, snapshots
 
+
+class Directory(Opened):
+    """A data directory of the embedded driver."""
+
+    def __init__(self, folder, depth):
+        self._folder = folder
+        self._depth = depth
+        super().__init__(self._store)
+        self.cluster = self._volumes._pool.cluster
+
+    def _store(self, pool):
+        return Store(
+            FileDriver().open({"file_store_datadir": str(self._folder)}),
+            settings.Settings(
+                pool=pool, chunk_size=OBJECT_SIZE, lease_seconds=60, max_clone_depth=self._depth
+            ),
+        )
+
     def end_leases(self):
         """Have the time of a dead process's leases be over."""
         with self.cluster.data.database.writing() as tx:
@@ -94,12 +112,13 @@ class Directory:
 
 
 class Worker:
-    """Such a process, at work on a list of verbs with their arguments."""
+    """Such a process, at work on a list of verbs with their arguments, one after the other."""
 
-    def __init__(self, folder, depth, operations):
+    def __init__(self, opening, operations):
+        """``opening`` gives an :class:`Opened` there."""
         self._pipe, theirs = _context.Pipe()
         self._process = _context.Process(
-            target=_serve, args=(theirs, folder, depth, operations), daemon=True
+            target=_serve, args=(theirs, opening, operations), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -132,12 +151,12 @@ class Worker:
         self._pipe.close()
 
 
-def _serve(pipe, folder, depth, operations):
-    with contextlib.closing(Directory(folder, depth)) as directory:
+def _serve(pipe, opening, operations):
+    with contextlib.closing(opening()) as opened:
         pipe.send("ready")
         for verb, arguments in operations:
             try:
-                getattr(directory, verb)(*arguments)
+                getattr(opened, verb)(*arguments)
             except Exception as error:
                 pipe.send(f"{verb}: {error!r}")
                 raise

@@ -12,16 +12,19 @@ import pathlib
 import random
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 
 import containers
 
-from rbdstore import driver, exceptions, settings, spec, store
+from rbdstore import driver, exceptions, gc, images, settings, spec, volumes
 from rbdstore.testing import faults
 
 KiB = 1024
 MiB = 1024 * KiB
 SIZE = 192 * KiB
+# For how long a manager may be at a task.
+PATIENCE = 60
 
 
 def pattern(seed, size=SIZE):
@@ -52,11 +55,10 @@ class World:
         self.plan = faults.Plan()
         wrapped = faults.FaultyCluster(cluster, self.plan)
         self.pools = [wrapped.open_pool(name) for name in names]
-        images, volumes = (
-            store.Store(wrapped, settings.Settings(pool=name, **options)) for name in names
-        )
-        self.images = images.images
-        self.volumes = volumes.volumes
+        self._settings = [settings.Settings(pool=name, **options) for name in names]
+        self.images = images.ImageStore(self.pools[0], self._settings[0])
+        # Nothing is purged in the background: each call is somebody's.
+        self.volumes = volumes.VolumeStore(self.pools[1], self._settings[1])
         self.done = set()
         self.failed = 0
 
@@ -79,21 +81,35 @@ class World:
 
     def observe(self):
         """All that a user sees: each image and volume with its bytes and snapshots."""
-        images, volumes = self.pools
+        seen = self.look()
+        hidden = [name for _pool, name in self.hidden(seen)]
+        assert not hidden, f"{hidden} have names but cannot be opened"
+        return seen
+
+    def look(self):
+        """The same where a process was killed in the middle of giving a name."""
+        volumes_pool = self.pools[1]
         seen = {}
         for stored in self.images.list():
             name = spec.Location.parse(stored.uri).image
             seen[name] = b"".join(self.images.get(stored.uri))
         for volume in self.volumes.list():
-            with volumes.open(volume.name) as opened:
+            with volumes_pool.open(volume.name) as opened:
                 seen[volume.name] = opened.read(0, opened.size())
                 for name in volume.snapshots:
                     opened.set_snap(driver.find_snap(opened, name).id)
                     seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
-        for name in images.list_images() + volumes.list_images():
-            if not spec.is_unfinished_or_deleted(name):
-                assert name in seen, f"{name} has a name but cannot be opened"
         return seen
+
+    def hidden(self, seen):
+        """Names that are taken, and not for anything that is seen, being made or deleted."""
+        known = {name.partition("@")[0] for name in seen}
+        return {
+            (pool, name)
+            for pool in self.pools
+            for name in pool.list_images()
+            if name not in known and not spec.is_unfinished_or_deleted(name)
+        }
 
     def parents(self):
         """Which volumes share data with a parent."""
@@ -110,14 +126,35 @@ class World:
         else:
             self.volumes.delete(name)
 
-    def delete_everything(self):
+    def delete_everything(self, in_use="refuse"):
         for volume in self.volumes.list():
             for snapshot in volume.snapshots:
                 self.volumes.delete_snapshot(volume.name, snapshot)
         for volume in self.volumes.list():
             self.volumes.delete(volume.name)
         for stored in self.images.list():
-            self.images.delete(stored.uri)
+            self._delete_image(stored.uri, in_use)
+        # What was deleted while deletion is deferred.
+        self.volumes.purge_deleted()
+
+    def _delete_image(self, uri, in_use):
+        """Delete an image that a manager may have open, to flatten it."""
+        ends = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return self.images.delete(uri, in_use=in_use)
+            except exceptions.InUse as error:
+                if not error.watchers or time.monotonic() > ends:
+                    raise
+            time.sleep(0.1)
+
+    def collect(self):
+        """Reclaim what was left, in one pass over each pool."""
+        for pool, options in reversed(list(zip(self.pools, self._settings, strict=True))):
+            gc.Collector(pool, options).reclaim()
+
+    def close(self):
+        self.volumes.close()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,14 +182,17 @@ class Case:
 
 
 CASES = []
+# Those that are only killed: what managers and collectors do is not over with an error.
+KILLED_CASES = []
 
 
-def case(prepare, *, makes=False, partly=False, costly=False, **options):
+def case(prepare, *, makes=False, partly=False, costly=False, only_killed=False, **options):
     """Register the decorated function as the operation that follows ``prepare``."""
 
     def register(act):
         name = act.__name__.removeprefix("_").replace("_", "-")
-        CASES.append(Case(name, prepare, act, options, makes, partly, costly))
+        found = Case(name, prepare, act, options, makes, partly, costly)
+        (KILLED_CASES if only_killed else CASES).append(found)
         return act
 
     return register
@@ -217,6 +257,20 @@ def deleted_parents(world):
     world.volumes.create_cloned_volume("clone", "volume")
     world.images.delete(world.uri("image"), in_use="defer")
     world.volumes.delete("volume")
+
+
+def litter(world):
+    """What crashes leave: a deleted volume without clones, unfinished things, a snapshot."""
+    images_pool, volumes_pool = world.pools
+    world.add_volume("volume-1")
+    world.volumes.create_cloned_volume("volume-2", "volume-1")
+    world.volumes.delete("volume-1")
+    volumes_pool.remove("volume-2")
+    images_pool.create(spec.draft_name("image"), SIZE)
+    volumes_pool.create(spec.draft_name("new"), SIZE)
+    world.add_volume("kept")
+    with volumes_pool.open("kept", read_only=False) as kept:
+        kept.create_snap(spec.new_clone_snap())
 
 
 def by_three_at_once(world, source):
@@ -374,8 +428,25 @@ def _delete_last_clone_of_deleted_ones(world):
     world.volumes.delete("clone")
 
 
+@case(volume, enable_deferred_deletion=True)
+def _delete_volume_later(world):
+    world.volumes.delete("volume")
+    world.volumes.purge_deleted()
+
+
+@case(deleted_parents, enable_deferred_deletion=True)
+def _delete_last_clone_of_deleted_ones_later(world):
+    world.volumes.delete("clone")
+    world.volumes.purge_deleted()
+
+
 @case(deep)
 def _flatten_volume(world):
+    world.volumes.flatten("clone's clone")
+
+
+@case(deep, only_killed=True, flatten_mode="task")
+def _flatten_volume_by_a_task(world):
     world.volumes.flatten("clone's clone")
 
 
@@ -402,6 +473,11 @@ def _export_volume_within_the_cluster(world):
     world.volumes.copy_to_image(
         "volume", world.images, "exported", method="cow", hashing_algo="sha256"
     )
+
+
+@case(written_clone, makes=True, only_killed=True)
+def _export_volume_within_the_cluster_by_a_task(world):
+    world.volumes.copy_to_image("volume", world.images, "exported", method="cow", flatten="task")
 
 
 @case(written_clone, makes=True)
@@ -435,3 +511,14 @@ def _delete_clone_of_deleted_snapshot(world):
 @case(snapshot)
 def _revert_to_snapshot(world):
     world.volumes.revert_to_snapshot("volume", "snapshot")
+
+
+# What is left of others
+
+
+@case(litter, only_killed=True)
+def _collect(world):
+    world.collect()
+
+
+EVERY_CASE = [*CASES, *KILLED_CASES]

@@ -9,150 +9,32 @@ environment.
 """
 
 import concurrent.futures
-import contextlib
-import dataclasses
 import inspect
 import os
-import queue
 import random
-import sys
 import time
-from pathlib import Path
 
 import faultcases
-import pools
+import memory
 import pytest
-import stores
+import rehearsals
+from rehearsals import LEASE_SECONDS, rehearse
 
 from rbdstore import driver, exceptions
 from rbdstore.testing import faults
-from rbdstore.testing.sandbox import CephSandbox
 
-sys.path.append(str(Path(__file__).parents[1]))
-
-import memory
-
-LEASE_SECONDS = 3
 # How many faults of an operation are tried on a real cluster, by clone format, and at once.
 SAMPLE = {2: 6, 1: 1}
 WORKERS = 4
 
 
-class OldMemoryCluster(memory.driver.MemoryCluster):
-    clone_format = 1
-
-
-class MemoryPlace:
-    """Clusters in memory, a new one for each round."""
-
-    # Nearly all that they do is wait for leases to run out.
-    workers = 64
-    sampled = False
-
-    @contextlib.contextmanager
-    def world(self, clone_format, options):
-        cluster = memory.memory_cluster(pools=["images", "volumes"])
-        if clone_format == 1:
-            cluster = OldMemoryCluster(cluster._state, cluster.features)
-        yield faultcases.World(
-            cluster, ("images", "volumes"), lease_seconds=LEASE_SECONDS, **options
-        )
-        for pool in cluster._state.pools.values():
-            left = [*pool.images, *pool.objects]
-            assert not left, f"left in {pool.name}: {left}"
-
-
-class RbdPlace:
-    """A real cluster, with two pools for each of those who work at once."""
-
-    workers = WORKERS
-    sampled = not os.environ.get("RBDSTORE_ALL_FAULTS")
-
-    def __init__(self, sandbox, client):
-        self._client = client
-        self._clusters = {
-            clone_format: stores.store(
-                sandbox, "admin", "images-0", rbd_clone_format=str(clone_format)
-            )._cluster
-            for clone_format in (1, 2)
-        }
-        self._free = queue.SimpleQueue()
-        for number in range(WORKERS):
-            self._free.put((f"images-{number}", f"volumes-{number}"))
-
-    @contextlib.contextmanager
-    def world(self, clone_format, options):
-        names = self._free.get()
-        try:
-            yield faultcases.World(
-                self._clusters[clone_format], names, lease_seconds=LEASE_SECONDS, **options
-            )
-            pools.assert_empty(self._client, names)
-        finally:
-            # So that one failure is one failure.
-            for name in names:
-                pools.clear(self._client, name)
-            self._free.put(names)
-
-
 @pytest.fixture(scope="module", params=["memory", "rbd"])
 def place(request):
     if request.param == "memory":
-        yield MemoryPlace()
+        yield rehearsals.MemoryPlace()
         return
-    names = [f"{kind}-{number}" for kind in ("images", "volumes") for number in range(WORKERS)]
-    with CephSandbox(client_watch_timeout=2, pools=names) as running, stores.foreign(running) as r:
-        yield RbdPlace(running, r.client)
-
-
-@dataclasses.dataclass(frozen=True)
-class Fault:
-    """What goes wrong.
-
-    :ivar after: the call was done
-    :ivar lasting: all calls that follow fail as well
-    """
-
-    n: int
-    error: type[BaseException]
-    after: bool = False
-    lasting: bool = False
-
-    def __str__(self):
-        where = "after" if self.after else "from" if self.lasting else "instead of"
-        return f"{self.error.__name__} {where} call {self.n}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Rehearsal:
-    """How an operation goes when nothing goes wrong."""
-
-    case: faultcases.Case
-    clone_format: int
-    calls: tuple[str, ...]
-    before: dict
-    after: dict
-    parents_after: set
-
-    def every(self, error, **how):
-        """A fault at each of the calls."""
-        return [(self, Fault(n, error, **how)) for n in range(1, len(self.calls) + 1)]
-
-    def timeouts(self):
-        return self.every(exceptions.Timeout) + self.every(exceptions.Timeout, after=True)
-
-
-def rehearse(case, clone_format=2):
-    """See how an operation goes: in memory, because it must go the same way everywhere."""
-    with MemoryPlace().world(clone_format, case.options) as world:
-        case.prepare(world)
-        before = world.observe()
-        world.plan.watch()
-        case.act(world)
-        calls = world.plan.stop()
-        found = Rehearsal(case, clone_format, calls, before, world.observe(), world.parents())
-        world.delete_everything()
-    return found
+    with rehearsals.rbd_place(WORKERS) as place:
+        yield place
 
 
 def is_cut_off(world, rehearsal, fault):

@@ -375,6 +375,30 @@ def test_a_parent_is_deleted_while_its_clone_is_flattened(pair, volumes, raw):
         volumes.delete("clone")
 
 
+def test_a_snapshot_is_made_while_its_volume_is_flattened(pair, place, volumes, raw):
+    # Of many objects, so that there is a while.
+    data = samples.pattern("source", 12 * MiB)
+    small = place.volumes("admin", rbd_store_chunk_size=1)
+    for _ in range(FEWER // 2):
+        small.create("source", len(data))
+        raw.write("volumes", "source", data)
+        volumes.create_cloned_volume("clone", "source")
+        outcomes = racers.race(
+            (pair[0], "volumes.flatten", "clone"),
+            (pair[1], "volumes.create_snapshot", "clone", "snapshot"),
+        )
+        assert outcomes == ["ok", "ok"]
+        assert volumes.get("clone").snapshots == ("snapshot",)
+        assert volumes.get("clone").parent is None
+        volumes.delete("source")
+        assert raw.trash("volumes") == {}
+        assert raw.read("volumes", "clone") == data
+        assert raw.read("volumes", "clone", "snapshot") == data
+        volumes.delete_snapshot("clone", "snapshot")
+        volumes.delete("clone")
+        assert_listed(raw, "volumes", [])
+
+
 def test_a_volume_that_is_cloned_and_deleted_again_and_again(four, volumes, raw):
     """Clones come and go by four processes; the source is never harmed, and nothing piles up."""
     raw.create("volumes", "source", data=b"s" * MiB)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clones whose flatten was killed: their parent does not list them, and they need it."""
+
+import struct
+
+import pytest
+import samples
+import stores
+
+from rbdstore import exceptions
+
+DATA = samples.pattern("image", 5 * samples.MiB)
+
+
+@pytest.fixture
+def images(sandbox):
+    return stores.admin_image_store(sandbox)
+
+
+@pytest.fixture
+def volumes(sandbox):
+    return stores.admin_volume_store(sandbox)
+
+
+@pytest.fixture
+def torn(images, volumes, raw):
+    """An image with a clone that it does not list any more."""
+    stored = images.add("image", DATA)
+    volumes.clone("volume", stored.uri)
+    with raw.ioctx("volumes") as ioctx, raw.ioctx("images") as above:
+        with raw.reader("volumes", "volume") as clone, raw.reader("images", "image") as parent:
+            (snap,) = parent.list_snaps()
+            body = struct.pack("<q", ioctx.get_pool_id()) + text(clone.id()) + text("")
+            child = struct.pack("<BBI", 1, 1, len(body)) + body
+            key = f"rbd_header.{parent.id()}"
+        above.execute(key, "rbd", "child_detach", struct.pack("<Q", snap["id"]) + child)
+    assert raw.children("images", "image", "snap") == []
+    return stored.uri
+
+
+def text(value):
+    return struct.pack("<I", len(value)) + value.encode()
+
+
+def test_it_is_in_the_way_of_who_deletes_the_image(torn, images, volumes):
+    with pytest.raises(exceptions.InUse) as caught:
+        images.delete(torn)
+    assert len(caught.value.children) == 1
+    volumes.delete("volume")
+    images.delete(torn)
+
+
+def test_it_is_flattened_with_the_others(torn, images, volumes, raw):
+    volumes.clone("another", torn)
+    images.delete(torn, in_use="flatten")
+    assert raw.images("images") == []
+    assert raw.trash("images") == {}
+    for name in ("volume", "another"):
+        assert volumes.get(name).parent is None
+        assert raw.read("volumes", name) == DATA
+        volumes.delete(name)
+
+
+def test_it_keeps_an_image_that_is_deleted_for_later(torn, images, volumes, raw):
+    images.delete(torn, in_use="defer")
+    assert raw.read("volumes", "volume") == DATA
+    volumes.delete("volume")
