@@ -17,6 +17,7 @@
      |    +-- PoolNotFound
      |    +-- ImageNotFound
      |    +-- SnapshotNotFound
+     |    +-- BackupNotFound
      +-- Duplicate               the name is taken, or being made by somebody else
      +-- InUse                   children, snapshots, watchers or another operation hold it
      +-- NotCloneable            copy-on-write cannot work here; copy instead
@@ -25,6 +26,7 @@
      +-- PermissionDenied        the cluster's user lacks a capability
      +-- ReadOnly
      +-- NoSpace                 the cluster or pool is full, or its quota is reached
+     +-- BrokenBackup            what is kept of a backup is damaged, or is missing
      +-- Vanished                the source was removed while it was being read
      +-- ClusterError            the cluster did not do what was asked
           +-- Unreachable        no connection, or it was cut off
@@ -104,6 +106,10 @@ class SnapshotNotFound(NotFound):
     """There is no such snapshot."""
 
 
+class BackupNotFound(NotFound):
+    """There is no such backup."""
+
+
 class Duplicate(RbdStoreError):
     """The name is taken, or is being made by somebody else right now."""
 
@@ -160,6 +166,10 @@ class ReadOnly(RbdStoreError):
 
 class NoSpace(RbdStoreError):
     """The cluster or the pool is full, or a quota is reached."""
+
+
+class BrokenBackup(RbdStoreError):
+    """What is kept of a backup is damaged, or is missing. The text says what."""
 
 
 class Vanished(RbdStoreError):

@@ -12,6 +12,11 @@ Every name that is found on disk is made here, so that this file is the whole li
 ``rbdstore.clone.<random>``        snapshot volumes were cloned from (clone format 2)
 ``rbdstore.deleted.<snap id>``     a user's deleted snapshot that clones still need
 ``rbdstore.export.<random>.<id>``  snapshot of a volume or disk that is becoming that image
+``rbdstore.backup.<store>.<id>``   snapshot of a volume that a backup in that store was made of
+``<volume>.backup.<id>``           what that full backup, and its increments, are in (Cinder's)
+``backup.<id>.snap.<time>``        snapshot of it: a backup (Cinder's)
+``rbdstore.backup.<id>``           object: what is in a backup, and how it reads
+``rbdstore.backups``               object: which backups there are
 ``rbdstore.lease.<name>``          object: who makes, renames or deletes that name, and how far
 ``rbdstore.image.<image id>``      object: what was cloned from that image, and if it is deleted
 =================================  ===============================================================
@@ -20,6 +25,7 @@ Every name that is found on disk is made here, so that this file is the whole li
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import unicodedata
 import urllib.parse
@@ -38,12 +44,14 @@ RESERVED_PREFIX: Final = "rbdstore."
 CLONE_SNAP_PREFIX: Final = RESERVED_PREFIX + "clone."
 DELETED_SNAP_PREFIX: Final = RESERVED_PREFIX + "deleted."
 EXPORT_SNAP_PREFIX: Final = RESERVED_PREFIX + "export."
+BACKUP_PREFIX: Final = RESERVED_PREFIX + "backup."
+BACKUP_INDEX: Final = RESERVED_PREFIX + "backups"
 LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
 RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
 DISK_KINDS: Final = ("", "local", "swap", "config")
 _DRAFT: Final = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _DISK: Final = re.compile(r"(.+)_disk(?:\.[a-z0-9]+)*")
-BACKUP_SNAP: Final = re.compile(r"backup\.[^/@]+\.snap\.\d+(\.\d+)?\Z")
+BACKUP_SNAP: Final = re.compile(r"backup\.(?P<id>[^/@]+)\.snap\.\d+(\.\d+)?\Z")
 
 # librbd keeps a name inside the names of RADOS objects; this leaves room for every affix above
 # below the 255 bytes of a file name.
@@ -312,6 +320,21 @@ def export_lease(image_id: str) -> str:
     return f"export/{image_id}"
 
 
+def backup_lease(backup_id: str) -> str:
+    """The name of the lease that whoever makes or deletes a backup holds."""
+    return f"backup/{backup_id}"
+
+
+def chain_lease(image_id: str) -> str:
+    """The name of the lease that whoever changes what backups are in holds."""
+    return f"chain/{image_id}"
+
+
+def source_lease(snap: str) -> str:
+    """The name of the lease that whoever makes or removes a backup's snapshot holds."""
+    return f"source/{snap}"
+
+
 def thinning_lease(image_id: str) -> str:
     """The name of the lease that whoever flattens an image's clones in the background holds."""
     return f"thin/{image_id}"
@@ -351,13 +374,47 @@ def is_export_snap(snap: str) -> bool:
     return snap.startswith(EXPORT_SNAP_PREFIX)
 
 
+def backup_object(backup_id: str) -> str:
+    """The object that says what is in a backup."""
+    return BACKUP_PREFIX + backup_id
+
+
+def backup_base(volume: str, backup_id: str) -> str:
+    """The image that a full backup and its increments are in."""
+    return f"{volume}.backup.{backup_id}"
+
+
+def backup_snap(backup_id: str, when: float) -> str:
+    """The snapshot of that image that is a backup."""
+    return f"backup.{backup_id}.snap.{when:.2f}"
+
+
+def backed_up_as(snap: str) -> str | None:
+    """The id of the backup that such a snapshot is; None: it is no backup."""
+    found = BACKUP_SNAP.match(snap)
+    return found["id"] if found else None
+
+
+def source_snaps(store: str) -> str:
+    """How the snapshots of volumes begin that the backups of one store were made of.
+
+    :param store: which, as its cluster's id, pool and namespace
+    """
+    return f"{BACKUP_PREFIX}{hashlib.sha256(store.encode()).hexdigest()[:8]}."
+
+
+def is_source_snap(snap: str) -> bool:
+    """Whether a snapshot is what a backup was, or is being, made of."""
+    return snap.startswith(BACKUP_PREFIX)
+
+
 def deleted_snap(snap_id: int) -> str:
     """The name of a user's deleted snapshot that clones still need."""
     return f"{DELETED_SNAP_PREFIX}{snap_id}"
 
 
 def is_reserved_snap(snap: str) -> bool:
-    """Whether a snapshot carries clones only, so that it goes with the last of them."""
+    """Whether a snapshot is this library's or Cinder's, so that it goes when nothing needs it."""
     return snap.startswith(RESERVED_PREFIX) or snap.endswith(CLONE_SNAP_SUFFIX)
 
 

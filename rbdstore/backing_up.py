@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backups of volumes: full ones, and increments of what the volume still has a snapshot of.
+
+An increment begins at the latest snapshot that the volume has of a backup which still exists. What
+has changed since is read from the volume, in whole chunks, for their digests; written is no more
+than what has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from oslo_log import log
+
+from rbdstore import changes, chunks, exceptions, manifests, points, source_snaps
+from rbdstore.catalog import Backup, Catalog, describe
+from rbdstore.changes import Change
+from rbdstore.driver import Image, Pool, Progress, Snap, find_snap
+from rbdstore.manifests import Manifest
+from rbdstore.settings import Settings
+
+LOG = log.getLogger(__name__)
+
+Incremental = Literal["auto"] | bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be backed up, and how. All is checked.
+
+    :ivar snapshot: a user's, of the volume; None: one is made
+    :ivar incremental: where that can be
+    """
+
+    volume: str
+    snapshot: str | None
+    incremental: bool
+    progress: Progress | None
+
+
+def create(
+    catalog: Catalog, settings: Settings, pool: Pool, backup_id: str, wanted: Wanted
+) -> Backup:
+    """Back up a volume of ``pool``.
+
+    :raises Duplicate: there is such a backup, or somebody is making it right now
+    :raises Vanished: the volume, or its snapshot, was deleted meanwhile
+    """
+    request = ["create", str(pool.spec(wanted.volume, wanted.snapshot)), wanted.incremental]
+    with points.claimed(catalog, backup_id, request, settings) as claim:
+        if claim.adopted:
+            return catalog.show(backup_id)
+        with contextlib.ExitStack() as stack:
+            with pool.open(wanted.volume) as image:
+                source_snaps.prune(
+                    pool, image, catalog, settings.backup_max_snapshots, settings.lease_seconds
+                )
+                snap = stack.enter_context(
+                    _snapshot(catalog, pool, image, backup_id, wanted, settings)
+                )
+                image_id = image.id
+            # Anew, for the snapshot.
+            image = stack.enter_context(pool.open(image_id=image_id))
+            source = source_snaps.source(image, snap, users=wanted.snapshot is not None)
+            # Of those that there were before the snapshot was made.
+            parent, reason = None, ""
+            if wanted.incremental:
+                parent, reason = _parent(catalog, image, snap, settings)
+            shape = points.Shape(
+                wanted.volume, snap.size, _chunk_size(image, parent), parent, reason
+            )
+            image.set_snap(snap.id)
+            with points.made(claim, shape, settings) as point:
+                _copy(image, shape, point, settings, wanted.progress)
+                _check_still_there(image, snap)
+                manifest = point.publish(source)
+    return describe(catalog.pool, manifest)
+
+
+@contextlib.contextmanager
+def _snapshot(
+    catalog: Catalog,
+    pool: Pool,
+    image: Image,
+    backup_id: str,
+    wanted: Wanted,
+    settings: Settings,
+) -> Iterator[Snap]:
+    if wanted.snapshot is not None:
+        yield find_snap(image, wanted.snapshot)
+        return
+    name = source_snaps.prefix(catalog.pool) + backup_id
+    with source_snaps.made(pool, image, name, settings.lease_seconds) as snap:
+        yield snap
+
+
+# What an increment begins at
+
+
+def _parent(
+    catalog: Catalog, image: Image, snap: Snap, settings: Settings
+) -> tuple[Manifest | None, str]:
+    """The latest backup that a snapshot is left of, older than ``snap``; or why there is none."""
+    here = {found.id: found for found in image.snaps() if not found.trashed}
+    pool = image.pool
+    backups = list(_of_volume(catalog, image))
+    if not backups:
+        return None, "it is the first backup of this volume"
+    for manifest in sorted(backups, key=_snap_id, reverse=True):
+        if _snap_id(manifest) in here and _snap_id(manifest) < snap.id:
+            break
+    else:
+        return None, "the volume has none of the snapshots that backups were made of"
+    if settings.backup_trust_fast_diff and not _can_be_trusted(pool, image, snap, manifest):
+        return None, "the volume's object map is flagged invalid"
+    return manifest, ""
+
+
+def _of_volume(catalog: Catalog, image: Image) -> Iterator[Manifest]:
+    place = (image.pool.cluster.fsid, image.pool.name, image.pool.namespace, image.id)
+    for backup_id in catalog.entries():
+        try:
+            manifest = catalog.manifest(backup_id)
+        except (exceptions.BackupNotFound, exceptions.BrokenBackup) as error:
+            LOG.debug("nothing can be an increment of it: %s", error)
+            continue
+        source = manifest.source
+        if source is None:
+            continue
+        if (source.fsid, source.pool, source.namespace, source.image_id) != place:
+            continue
+        # Where it is: in an image that has its snapshot.
+        with (
+            contextlib.suppress(exceptions.ImageNotFound),
+            catalog.pool.open(image_id=manifest.base_id) as base,
+        ):
+            if any(snap.id == manifest.snap_id for snap in base.snaps()):
+                yield manifest
+
+
+def _snap_id(manifest: Manifest) -> int:
+    assert manifest.source is not None  # nosec B101: for mypy; those without are left out
+    return manifest.source.snap_id
+
+
+def _can_be_trusted(pool: Pool, image: Image, snap: Snap, parent: Manifest) -> bool:
+    """Whether the object maps of both snapshots are right, as far as there are any."""
+    if "fast-diff" not in image.features():
+        return True
+    with pool.open(image_id=image.id) as looked_at:
+        for snap_id in (_snap_id(parent), snap.id):
+            looked_at.set_snap(snap_id)
+            if not looked_at.fast_diff():
+                return False
+    return True
+
+
+def _chunk_size(image: Image, parent: Manifest | None) -> int:
+    return parent.chunk_size if parent else image.object_size
+
+
+# Data
+
+
+def _copy(
+    image: Image,
+    shape: points.Shape,
+    point: points.Point,
+    settings: Settings,
+    progress: Progress | None,
+) -> None:
+    size, chunk_size = shape.size, shape.chunk_size
+    total = 0
+    if progress is not None:
+        # Looked at twice rather than kept: there may be millions.
+        total = sum(
+            min(chunk_size, size - change.number * chunk_size)
+            for change in _changes(image, shape, settings)
+            if change.exists
+        )
+    done = 0
+    wanted = (_stretch(change, size, chunk_size) for change in _changes(image, shape, settings))
+    with chunks.Ahead(image, wanted, settings.transfer_window // 2) as reads:
+        for change, data in reads:
+            mark = manifests.digest(data, chunk_size)
+            _write(point, shape, change, data, mark)
+            point.add(change.number, mark)
+            done += len(data)
+            if progress is not None:
+                progress(done, max(total, done))
+
+
+def _changes(image: Image, shape: points.Shape, settings: Settings) -> Iterable[Change]:
+    trust = settings.backup_trust_fast_diff
+    if shape.parent is None:
+        return changes.everything(image, shape.chunk_size, trust=trust)
+    # It may have got another name since.
+    snap_id = _snap_id(shape.parent)
+    snap = next((found.name for found in image.snaps() if found.id == snap_id), "")
+    trust = trust and image.fast_diff()
+    return changes.since(image, snap, shape.parent.size, shape.chunk_size, trust=trust)
+
+
+def _stretch(change: Change, size: int, chunk_size: int) -> tuple[Change, int, int]:
+    start = change.number * chunk_size
+    return change, start, min(chunk_size, size - start) if change.exists else 0
+
+
+def _write(
+    point: points.Point, shape: points.Shape, change: Change, data: bytes, mark: bytes
+) -> None:
+    start = change.number * shape.chunk_size
+    if shape.parent is None:
+        if mark != manifests.ZEROS:
+            point.writing.begin_data(start, data)
+        return
+    if mark == manifests.ZEROS:
+        point.writing.discard(start, shape.chunk_size)
+        return
+    if not change.pieces:
+        point.writing.begin(start, data)
+    for piece in change.pieces:
+        if piece.exists:
+            at = piece.offset - start
+            point.writing.begin(piece.offset, data[at : at + piece.length])
+        else:
+            point.writing.discard(piece.offset, piece.length)
+
+
+def _check_still_there(image: Image, snap: Snap) -> None:
+    """librbd gives zeros for what is deleted while it is read."""
+    try:
+        there = image.still_has(snap.id)
+    except exceptions.ImageNotFound:
+        there = False
+    if not there:
+        raise exceptions.Vanished(
+            "it was deleted while it was backed up", spec=image.pool.spec(image.name, snap.name)
+        )

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots that backups leave on a volume, for later increments to begin at.
+
+``rbdstore.backup.<store>.<backup id>``: each store of backups has its own, of which it alone knows
+when they may go. They keep no volume from being deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+from rbdstore import claims, exceptions, lineage, reclaim, spec
+from rbdstore.catalog import Catalog
+from rbdstore.driver import Image, Pool, Snap, find_snap
+from rbdstore.manifests import Source
+
+
+def prefix(store: Pool) -> str:
+    """How the names of the snapshots begin that belong to the backups in a pool."""
+    return spec.source_snaps(f"{store.cluster.fsid}/{store.name}/{store.namespace}")
+
+
+def source(image: Image, snap: Snap, *, users: bool) -> Source:
+    """What a manifest says of a snapshot that a backup is made of."""
+    pool = image.pool
+    return Source(
+        fsid=pool.cluster.fsid,
+        pool=pool.name,
+        namespace=pool.namespace,
+        image=image.name,
+        image_id=image.id,
+        snap=snap.name,
+        snap_id=snap.id,
+        users=users,
+    )
+
+
+@contextlib.contextmanager
+def made(pool: Pool, image: Image, name: str, seconds: float) -> Iterator[Snap]:
+    """Snapshot a volume. If the block raises, the snapshot is removed again.
+
+    :raises ImageNotFound: also if it is deleted in that very moment
+    """
+    with _claim(pool, name, seconds) as claim:
+        claim.note(parents=[lineage.link(image, name)])
+        with pool.open(image_id=image.id, read_only=False) as live:
+            live.create_snap(name)
+            snap = find_snap(live, name)
+        if reclaim.is_deleted(pool, image.id):
+            raise exceptions.ImageNotFound("it was deleted meanwhile", spec=image.spec)
+        yield snap
+
+
+def remove(
+    pool: Pool,
+    image: Image,
+    name: str,
+    seconds: float,
+    *,
+    is_needed: Callable[[], bool] = lambda: False,
+) -> None:
+    """Remove such a snapshot of a volume, unless a backup is just being made of it.
+
+    A volume that was only kept for it goes with it.
+    """
+    with (
+        contextlib.suppress(exceptions.InUse),
+        _claim(pool, name, seconds, wait=0) as claim,
+    ):
+        if is_needed():
+            return
+        claim.note(parents=[lineage.link(image, name)])
+        claim.take_back_unused()
+
+
+def remove_of(pool: Pool, found: Source, seconds: float) -> None:
+    """Remove the snapshot that a deleted backup was made of, if it is no user's."""
+    if found.users:
+        return
+    with (
+        contextlib.suppress(exceptions.NotFound),
+        pool.open(image_id=found.image_id) as image,
+    ):
+        if any(snap.name == found.snap for snap in image.snaps()):
+            remove(pool, image, found.snap, seconds)
+
+
+def prune(pool: Pool, image: Image, catalog: Catalog, keep: int, seconds: float) -> None:
+    """Remove the snapshots of a volume whose backups are no more, and all but the latest ones.
+
+    :param image: the volume, as it is now
+    :param keep: how many to keep; 0: all whose backups exist
+    """
+    beginning = prefix(catalog.pool)
+
+    def has_backup(snap: Snap) -> bool:
+        return catalog.entry(snap.name.removeprefix(beginning)) is not None
+
+    ours = [snap for snap in image.snaps() if snap.name.startswith(beginning)]
+    needed = [snap for snap in ours if has_backup(snap)]
+    kept = needed[-keep:] if keep else needed
+    for snap in ours:
+        if snap in kept:
+            continue
+        if snap in needed:
+            remove(pool, image, snap.name, seconds)
+        else:
+            # One that was being made may be by now.
+            is_needed = functools.partial(has_backup, snap)
+            remove(pool, image, snap.name, seconds, is_needed=is_needed)
+
+
+def _claim(pool: Pool, name: str, seconds: float, *, wait: float | None = None) -> claims.Claim:
+    return claims.Claim(
+        pool, spec.source_lease(name), ["backup"], seconds, effect="none", wait=wait
+    )
