@@ -13,6 +13,7 @@ from rbdstore import (
     backing_up,
     exceptions,
     parallel,
+    recorded,
     restoring,
     source_snaps,
     spec,
@@ -159,7 +160,10 @@ class BackupStore:
         name = spec.check_new_name(name)
         transfer.check_progress(progress)
         restorer = restoring.Restorer(
-            self._catalog, self._settings, backup_id, verify=verify, progress=progress
+            recorded.Recorded(self._catalog, backup_id),
+            self._settings,
+            verify=verify,
+            progress=progress,
         )
         seconds = self._settings.lease_seconds
         if volumes.pool.id_of(name) is not None:

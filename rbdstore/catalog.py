@@ -29,7 +29,8 @@ class Backup:
 
     :ivar size: the volume's then, in bytes
     :ivar parent: the backup that this one is an increment of, if it is one
-    :ivar stored: how many bytes were written for it, and for those deleted since that it needs
+    :ivar stored: how many bytes were written for it, and for those deleted since that it needs;
+        None: not known
     :ivar created: when it was finished, in seconds since 1970
     :ivar base: the image it is in, and the snapshot of that
     :ivar source: the volume, with the snapshot if a user's was given; None: it was imported
@@ -43,7 +44,7 @@ class Backup:
     size: int
     kind: Literal["full", "incremental"]
     parent: str | None
-    stored: int
+    stored: int | None
     created: float
     base: spec.ImageSpec
     source: spec.ImageSpec | None

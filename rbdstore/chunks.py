@@ -78,7 +78,7 @@ class Writing(Writes):
 
     def begin_data(self, offset: int, data: bytes) -> None:
         """Begin to write to what reads as zeros: where data are none, nothing is written."""
-        for start, stop in _stretches(data):
+        for start, stop in stretches(data):
             whole = stop - start == len(data)
             self.begin(offset + start, data if whole else data[start:stop])
 
@@ -92,7 +92,7 @@ class Writing(Writes):
         self.image.flush()
 
 
-def _stretches(data: bytes) -> Iterator[tuple[int, int]]:
+def stretches(data: bytes) -> Iterator[tuple[int, int]]:
     """From where to where there are data, in steps of a grain."""
     nothing = zeros(_GRAIN)
     starts = range(0, len(data), _GRAIN)

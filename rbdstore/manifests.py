@@ -90,6 +90,7 @@ class Manifest:
     :ivar floor: beyond that many bytes nothing counts that earlier backups had
     :ivar stored: how many bytes there are in the chunks that it lists
     :ivar reason: why it is a full one though an increment was wanted
+    :ivar imported: how the stream called it that it came from
     :ivar parts: the digest of each part that there is, in hex
     """
 
@@ -108,6 +109,7 @@ class Manifest:
     begun: float
     finished: float
     reason: str = ""
+    imported: str = ""
     parts: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def to_bytes(self) -> bytes:

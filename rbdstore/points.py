@@ -100,9 +100,10 @@ class Point:
         if mark != manifests.ZEROS or self._shape.parent is not None:
             self.sums.add(number, mark)
 
-    def publish(self, source: Source | None) -> Manifest:
+    def publish(self, source: Source | None, *, imported: str = "") -> Manifest:
         """Keep what has been written, and have it be a backup.
 
+        :param imported: how the stream called it that it came from
         :raises ClusterError: also if not all of it could be written
         """
         claim, shape, parent = self._claim, self._shape, self._shape.parent
@@ -134,6 +135,7 @@ class Point:
             begun=self._begun,
             finished=finished,
             reason=shape.reason,
+            imported=imported,
             parts=self.sums.parts,
         )
         manifests.write(claim.pool, manifest)

@@ -389,7 +389,7 @@ def backup_snap(backup_id: str, when: float) -> str:
     return f"backup.{backup_id}.snap.{when:.2f}"
 
 
-def backed_up_as(snap: str) -> str | None:
+def backup_of(snap: str) -> str | None:
     """The id of the backup that such a snapshot is; None: it is no backup."""
     found = BACKUP_SNAP.match(snap)
     return found["id"] if found else None

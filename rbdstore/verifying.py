@@ -7,11 +7,11 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from rbdstore import changes, chunks, exceptions, manifests, restoring
+from rbdstore import changes, chunks, exceptions, manifests, recorded
 from rbdstore.catalog import Catalog
 from rbdstore.driver import Image, Progress
 from rbdstore.manifests import Manifest
-from rbdstore.restoring import Marked
+from rbdstore.recorded import Marked
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -54,14 +54,14 @@ def verify(
     """
     try:
         chain = catalog.chain(backup_id)
-        for part in restoring.parts(chain):
+        for part in recorded.parts(chain):
             catalog.sums(chain, part)
     except exceptions.BrokenBackup as error:
         return Verification(backup_id, 0, (Damage("manifest", str(error)),))
     try:
-        with restoring.opened(catalog, chain[0]) as image:
+        with recorded.opened(catalog, chain[0]) as image:
             read, damage = _compare(catalog, chain, image, window, progress)
-            restoring.check_still_there(catalog, image, chain[0])
+            recorded.check_still_there(catalog, image, chain[0])
     except exceptions.BrokenBackup as error:
         return Verification(backup_id, 0, (Damage("image", str(error)),))
     return Verification(backup_id, read, damage)

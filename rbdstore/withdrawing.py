@@ -185,7 +185,7 @@ def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: fl
 
 def _remove_snaps(image: Image, backup_id: str) -> None:
     for snap in image.snaps():
-        if spec.backed_up_as(snap.name) == backup_id:
+        if spec.backup_of(snap.name) == backup_id:
             with contextlib.suppress(exceptions.SnapshotNotFound):
                 image.remove_snap(snap.id)
 
