@@ -15,9 +15,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
+from oslo_log import log
+
 from rbdstore import exceptions, leases, manifests, parallel, spec
 from rbdstore.driver import Pool
 from rbdstore.manifests import Manifest, Sums
+
+LOG = log.getLogger(__name__)
 
 # More increments than images can have snapshots.
 _MOST_INCREMENTS: Final = 100_000
@@ -107,10 +111,15 @@ class Catalog:
         try:
             yield
         finally:
-            if self.entries():
-                lease.expire()
-            else:
-                lease.release()
+            try:
+                if self.pool.get_keys(spec.BACKUP_INDEX):
+                    lease.expire()
+                else:
+                    lease.release()
+            except exceptions.RbdStoreError as error:
+                LOG.warning("could not let go of %s: %s", lease.key, error)
+                with contextlib.suppress(exceptions.RbdStoreError):
+                    lease.expire()
 
     def _read(self, backup_id: str, data: bytes) -> Entry:
         try:

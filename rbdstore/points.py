@@ -12,13 +12,17 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
 from rbdstore import chunks, exceptions, leases, manifests, spec, withdrawing
 from rbdstore.catalog import Catalog
 from rbdstore.driver import Image, find_snap
 from rbdstore.manifests import Manifest, Source
 from rbdstore.settings import Settings
+
+
+# Seconds for a lease that somebody has just let go of.
+_LETTING_GO: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,7 +54,7 @@ def claimed(
     :raises Duplicate: there is one of that id, or somebody is making it right now
     """
     claim = withdrawing.Claim(
-        catalog, backup_id, request, settings.lease_seconds, effect="make", wait=0
+        catalog, backup_id, request, settings.lease_seconds, effect="make", wait=_LETTING_GO
     )
     with contextlib.ExitStack() as stack:
         try:
