@@ -70,13 +70,13 @@ def create(
             if wanted.incremental:
                 parent, reason = _parent(catalog, image, snap, settings)
             shape = points.Shape(
-                wanted.volume, snap.size, _chunk_size(image, parent), parent, reason
+                wanted.volume, snap.size, _chunk_size(image, parent), parent, source, reason
             )
             image.set_snap(snap.id)
             with points.made(claim, shape, settings) as point:
                 _copy(image, shape, point, settings, wanted.progress)
                 _check_still_there(image, snap)
-                manifest = point.publish(source)
+                manifest = point.publish()
     return describe(catalog.pool, manifest)
 
 

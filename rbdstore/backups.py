@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 
 from oslo_log import log
 from oslo_utils import timeutils
@@ -15,7 +14,6 @@ from rbdstore import (
     parallel,
     recorded,
     restoring,
-    source_snaps,
     spec,
     transfer,
     verifying,
@@ -25,7 +23,6 @@ from rbdstore.backing_up import Incremental
 from rbdstore.catalog import Backup, Catalog
 from rbdstore.driver import Pool, Progress
 from rbdstore.listing import Volume
-from rbdstore.manifests import Manifest
 from rbdstore.settings import Settings
 from rbdstore.verifying import Damage, Verification
 from rbdstore.volumes import CHUNK_SIZE, VolumeStore
@@ -205,24 +202,15 @@ class BackupStore:
         backup_id = spec.check_new_name(backup_id)
         seconds = self._settings.lease_seconds
         with withdrawing.Claim(
-            self._catalog, backup_id, ["delete"], seconds, effect="remove"
+            self._catalog,
+            backup_id,
+            ["delete"],
+            seconds,
+            effect="remove",
+            source_pool=volumes.pool if volumes else None,
         ) as claim:
-            manifest = withdrawing.delete(claim)
-        if manifest is not None:
-            self._remove_source_snap(manifest, volumes)
+            withdrawing.delete(claim)
         LOG.info("deleted backup %s", backup_id)
-
-    def _remove_source_snap(self, manifest: Manifest, volumes: VolumeStore | None) -> None:
-        source = manifest.source
-        if source is None:
-            return
-        cluster = self._pool.cluster if volumes is None else volumes.pool.cluster
-        if source.fsid != cluster.fsid:
-            return
-        # What this user may not remove is removed by the next backup of the volume.
-        with contextlib.suppress(exceptions.PermissionDenied, exceptions.PoolNotFound):
-            pool = cluster.open_pool(source.pool, source.namespace)
-            source_snaps.remove_of(pool, source, self._settings.lease_seconds)
 
     def prune(
         self, volume: str, keep: int, *, volumes: VolumeStore | None = None

@@ -11,17 +11,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-import math
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Sequence
 from typing import Final, Literal
-
-from oslo_log import log
 
 from rbdstore import exceptions, leases, manifests, parallel, spec
 from rbdstore.driver import Pool
 from rbdstore.manifests import Manifest, Sums
-
-LOG = log.getLogger(__name__)
 
 # More increments than images can have snapshots.
 _MOST_INCREMENTS: Final = 100_000
@@ -72,6 +68,7 @@ class Catalog:
         """``seconds`` is how long a lease outlives this process."""
         self.pool = pool
         self._seconds = seconds
+        self._cookie = uuid.uuid4().hex
 
     # Entries
 
@@ -99,27 +96,20 @@ class Catalog:
 
     def tidy(self) -> None:
         """Remove the catalog if there is nothing in it."""
+        if self.pool.get_keys(spec.BACKUP_INDEX):
+            return
         with self._changing():
-            """It does so at its end."""
+            if not self.pool.lease(spec.BACKUP_INDEX, self._cookie, self._seconds, "rbdstore"):
+                # Of one who was killed here; it runs out.
+                return
+            # Who is held up here for so long that somebody else may have changed it has lost
+            # the lease.
+            if not self.pool.get_keys(spec.BACKUP_INDEX):
+                self.pool.remove_leased(spec.BACKUP_INDEX, self._cookie)
 
-    @contextlib.contextmanager
-    def _changing(self) -> Iterator[None]:
-        """Keep others from removing it as an empty one, and do so in the end if it is."""
-        lease = leases.acquire(
-            self.pool, "backups", self._seconds, wait=math.inf, key=spec.BACKUP_INDEX
-        )
-        try:
-            yield
-        finally:
-            try:
-                if self.pool.get_keys(spec.BACKUP_INDEX):
-                    lease.expire()
-                else:
-                    lease.release()
-            except exceptions.RbdStoreError as error:
-                LOG.warning("could not let go of %s: %s", lease.key, error)
-                with contextlib.suppress(exceptions.RbdStoreError):
-                    lease.expire()
+    def _changing(self) -> contextlib.AbstractContextManager[None]:
+        """Keep others from removing it as an empty one."""
+        return leases.held(self.pool, spec.CATALOG_LEASE, self._seconds)
 
     def _read(self, backup_id: str, data: bytes) -> Entry:
         try:

@@ -29,10 +29,9 @@ LOG = log.getLogger(__name__)
 class Lease:
     """A lease that this process holds."""
 
-    def __init__(self, pool: Pool, name: str, seconds: float, *, key: str | None = None) -> None:
-        """``key`` is the object to lock; None: one for this name alone."""
+    def __init__(self, pool: Pool, name: str, seconds: float) -> None:
         self.pool = pool
-        self.key = key or spec.lease_object(name)
+        self.key = spec.lease_object(name)
         self.seconds = seconds
         self._cookie = uuid.uuid4().hex
         self._owner = f"{socket.gethostname()} pid {os.getpid()}"
@@ -117,15 +116,13 @@ def acquire(
     *,
     wait: float,
     meanwhile: Callable[[], object] | None = None,
-    key: str | None = None,
 ) -> Lease:
     """Take the lease on ``name``, waiting ``wait`` seconds for whoever holds it.
 
-    :param key: the object to lock; None: one for this name alone
     :param meanwhile: called again and again while it waits; what it raises ends that
     :raises InUse: it is still held then
     """
-    lease = Lease(pool, name, seconds, key=key)
+    lease = Lease(pool, name, seconds)
     deadline = time.monotonic() + wait
     pause = 0.01
     try:

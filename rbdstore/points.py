@@ -20,7 +20,6 @@ from rbdstore.driver import Image, find_snap
 from rbdstore.manifests import Manifest, Source
 from rbdstore.settings import Settings
 
-
 # Seconds for a lease that somebody has just let go of.
 _LETTING_GO: Final = 1.0
 
@@ -33,6 +32,7 @@ class Shape:
     :ivar size: in bytes
     :ivar chunk_size: how large the objects of its image are
     :ivar parent: what it is an increment of; None: it is a full one
+    :ivar source: the snapshot of a volume that it is made of; None: it comes from a stream
     :ivar reason: why it is a full one though an increment was wanted
     """
 
@@ -40,6 +40,7 @@ class Shape:
     size: int
     chunk_size: int
     parent: Manifest | None = None
+    source: Source | None = None
     reason: str = ""
 
 
@@ -104,7 +105,7 @@ class Point:
         if mark != manifests.ZEROS or self._shape.parent is not None:
             self.sums.add(number, mark)
 
-    def publish(self, source: Source | None, *, imported: str = "") -> Manifest:
+    def publish(self, *, imported: str = "") -> Manifest:
         """Keep what has been written, and have it be a backup.
 
         :param imported: how the stream called it that it came from
@@ -126,7 +127,7 @@ class Point:
         manifest = Manifest(
             backup_id=claim.backup_id,
             volume=shape.volume,
-            source=source,
+            source=shape.source,
             base=base,
             base_id=self.image.id,
             snap=snap,
@@ -157,7 +158,7 @@ def made(claim: withdrawing.Claim, shape: Shape, settings: Settings) -> Iterator
     """
     # What is left of an earlier one of this id would be taken for this one's.
     manifests.remove(claim.pool, claim.backup_id)
-    opened = _full(claim, shape) if shape.parent is None else _increment(claim, shape.parent)
+    opened = _full(claim, shape) if shape.parent is None else _increment(claim, shape)
     with opened as image:
         if image.size() != shape.size:
             image.resize(shape.size, allow_shrink=True)
@@ -178,13 +179,15 @@ def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[Image]:
     claim.note_draft(draft)
     claim.pool.create(draft, shape.size, order=shape.chunk_size.bit_length() - 1)
     with claim.pool.open(draft, read_only=False) as image:
-        claim.note_base(base, image.id)
+        claim.note_base(base, image.id, shape.source)
         yield image
 
 
 @contextlib.contextmanager
-def _increment(claim: withdrawing.Claim, parent: Manifest) -> Iterator[Image]:
-    claim.note_base(parent.base, parent.base_id)
+def _increment(claim: withdrawing.Claim, shape: Shape) -> Iterator[Image]:
+    parent = shape.parent
+    assert parent is not None  # nosec B101
+    claim.note_base(parent.base, parent.base_id, shape.source)
     with leases.held(claim.pool, spec.chain_lease(parent.base_id), claim.seconds):
         now = claim.catalog.manifest(parent.backup_id)
         with claim.pool.open(image_id=now.base_id, read_only=False) as image:

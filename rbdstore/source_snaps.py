@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 from rbdstore import claims, exceptions, lineage, reclaim, spec
 from rbdstore.catalog import Catalog
-from rbdstore.driver import Image, Pool, Snap, find_snap
+from rbdstore.driver import Image, Parent, Pool, Snap, find_snap
 from rbdstore.manifests import Source
 
 
@@ -54,12 +54,7 @@ def made(pool: Pool, image: Image, name: str, seconds: float) -> Iterator[Snap]:
 
 
 def remove(
-    pool: Pool,
-    image: Image,
-    name: str,
-    seconds: float,
-    *,
-    is_needed: Callable[[], bool] = lambda: False,
+    pool: Pool, link: Parent, seconds: float, *, is_needed: Callable[[], bool] = lambda: False
 ) -> None:
     """Remove such a snapshot of a volume, unless a backup is just being made of it.
 
@@ -67,24 +62,19 @@ def remove(
     """
     with (
         contextlib.suppress(exceptions.InUse),
-        _claim(pool, name, seconds, wait=0) as claim,
+        _claim(pool, link.snap, seconds, wait=0) as claim,
     ):
         if is_needed():
             return
-        claim.note(parents=[lineage.link(image, name)])
+        claim.note(parents=[link])
         claim.take_back_unused()
 
 
 def remove_of(pool: Pool, found: Source, seconds: float) -> None:
-    """Remove the snapshot that a deleted backup was made of, if it is no user's."""
-    if found.users:
-        return
-    with (
-        contextlib.suppress(exceptions.NotFound),
-        pool.open(image_id=found.image_id) as image,
-    ):
-        if any(snap.name == found.snap for snap in image.snaps()):
-            remove(pool, image, found.snap, seconds)
+    """Remove the snapshot that a backup was made of which is no more, if it is no user's."""
+    if not found.users:
+        link = Parent(found.pool, found.namespace, found.image, found.image_id, found.snap)
+        remove(pool, link, seconds)
 
 
 def prune(pool: Pool, image: Image, catalog: Catalog, keep: int, seconds: float) -> None:
@@ -105,11 +95,11 @@ def prune(pool: Pool, image: Image, catalog: Catalog, keep: int, seconds: float)
         if snap in kept:
             continue
         if snap in needed:
-            remove(pool, image, snap.name, seconds)
+            remove(pool, lineage.link(image, snap.name), seconds)
         else:
             # One that was being made may be by now.
             is_needed = functools.partial(has_backup, snap)
-            remove(pool, image, snap.name, seconds, is_needed=is_needed)
+            remove(pool, lineage.link(image, snap.name), seconds, is_needed=is_needed)
 
 
 def _claim(pool: Pool, name: str, seconds: float, *, wait: float | None = None) -> claims.Claim:

@@ -325,6 +325,10 @@ def backup_lease(backup_id: str) -> str:
     return f"backup/{backup_id}"
 
 
+CATALOG_LEASE: Final = "backups/catalog"
+"""The name of the lease that whoever changes the list of backups holds."""
+
+
 def chain_lease(image_id: str) -> str:
     """The name of the lease that whoever changes what backups are in holds."""
     return f"chain/{image_id}"

@@ -15,10 +15,10 @@ from typing import Any
 
 from oslo_log import log
 
-from rbdstore import claims, exceptions, leases, manifests, reclaim, spec
+from rbdstore import claims, exceptions, leases, manifests, reclaim, source_snaps, spec
 from rbdstore.catalog import Catalog
 from rbdstore.driver import Image, Pool
-from rbdstore.manifests import Manifest, Sums
+from rbdstore.manifests import Manifest, Source, Sums
 
 LOG = log.getLogger(__name__)
 
@@ -26,8 +26,8 @@ LOG = log.getLogger(__name__)
 class Claim(claims.Claim):
     """The right to make or to delete a backup, held inside a ``with`` block.
 
-    The journal's outcome says where the backup is: ``base`` and ``base_id``, and ``snap``, how the
-    names of its snapshots begin. What is not in the catalog at the end is taken back.
+    The journal's outcome says where the backup is: ``base`` and ``base_id``; and of which
+    ``source`` it was made. What is not in the catalog at the end is taken back.
     """
 
     def __init__(
@@ -39,7 +39,12 @@ class Claim(claims.Claim):
         *,
         effect: claims.Effect,
         wait: float | None = None,
+        source_pool: Pool | None = None,
     ) -> None:
+        """Prepare to claim a backup. :class:`rbdstore.claims.Claim` has the other parameters.
+
+        :param source_pool: where its volume is, if this store's user cannot get at that
+        """
         super().__init__(
             catalog.pool,
             spec.backup_lease(backup_id),
@@ -50,22 +55,35 @@ class Claim(claims.Claim):
         )
         self.catalog = catalog
         self.backup_id = backup_id
+        self._source_pool = source_pool
 
     def note_draft(self, name: str) -> None:
         """Write into the journal that an image is about to be made."""
         self._journal.drafts.append(name)
         self.note()
 
-    def note_base(self, base: str, base_id: str) -> None:
-        """Write into the journal where the backup is to be, or was."""
-        self.note(outcome={"base": base, "base_id": base_id})
+    def note_base(self, base: str, base_id: str, source: Source | None) -> None:
+        """Write into the journal where the backup is to be, or was, and of what it is."""
+        made_of = dataclasses.asdict(source) if source else None
+        self.note(outcome={"base": base, "base_id": base_id, "source": made_of})
 
     def clear(self) -> None:
         """Remove what there is of a backup that is not in the catalog."""
         if self.catalog.entry(self.backup_id) is None and self.outcome:
             outcome = self.outcome
             clear(self.catalog, self.backup_id, outcome["base"], outcome["base_id"], self.seconds)
+            if outcome["source"]:
+                self._clear_source(Source(**outcome["source"]))
         self.catalog.tidy()
+
+    def _clear_source(self, source: Source) -> None:
+        cluster = (self._source_pool or self.pool).cluster
+        if source.fsid != cluster.fsid:
+            return
+        # What this user may not remove is removed by the next backup of the volume.
+        with contextlib.suppress(exceptions.PermissionDenied, exceptions.PoolNotFound):
+            pool = cluster.open_pool(source.pool, source.namespace)
+            source_snaps.remove_of(pool, source, self.seconds)
 
     def _finish(self) -> None:
         super()._finish()
@@ -79,22 +97,25 @@ class Claim(claims.Claim):
         return (self.catalog.entry(self.backup_id) is not None) == (effect == "make")
 
 
-def delete(claim: Claim) -> Manifest | None:
+def delete(claim: Claim) -> None:
     """Delete the claimed backup. One that is not there is no error.
 
-    :return: the head of its manifest, where there was one
     :raises BrokenBackup: it has increments, and what they need of its manifest cannot be read
     """
     catalog = claim.catalog
     entry = catalog.entry(claim.backup_id)
     if entry is None:
-        return None
+        return
     try:
         manifest: Manifest | None = catalog.manifest(claim.backup_id)
     except exceptions.BrokenBackup as error:
         LOG.warning("%s", error)
         manifest = None
-    claim.note_base(_base_name(catalog.pool, entry.base_id, manifest), entry.base_id)
+    claim.note_base(
+        _base_name(catalog.pool, entry.base_id, manifest),
+        entry.base_id,
+        manifest.source if manifest else None,
+    )
     with leases.held(catalog.pool, spec.chain_lease(entry.base_id), claim.seconds):
         # Its parent may have been deleted meanwhile, and have left it what it needed.
         if manifest is not None:
@@ -110,7 +131,6 @@ def delete(claim: Claim) -> Manifest | None:
             hand_over(catalog, manifest, other)
         catalog.withdraw(claim.backup_id)
     claim.clear()
-    return manifest
 
 
 def _base_name(pool: Pool, base_id: str, manifest: Manifest | None) -> str:

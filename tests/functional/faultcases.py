@@ -22,6 +22,7 @@ from rbdstore.testing import faults
 KiB = 1024
 MiB = 1024 * KiB
 SIZE = 192 * KiB
+CHUNK = 4 * MiB
 
 
 def pattern(seed, size=SIZE):
@@ -56,6 +57,7 @@ class World:
             store.Store(wrapped, settings.Settings(pool=name, **options)) for name in names
         )
         self.images = images.images
+        self.backups = images.backups
         self.volumes = volumes.volumes
         self.done = set()
         self.failed = 0
@@ -90,8 +92,14 @@ class World:
                 for name in volume.snapshots:
                     opened.set_snap(driver.find_snap(opened, name).id)
                     seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
+        for backup in self.backups.list():
+            with images.open(backup.base.image) as opened:
+                opened.set_snap(driver.find_snap(opened, backup.base.snap).id)
+                seen[f"backup:{backup.id}"] = opened.read(0, opened.size())
+                seen[backup.base.image] = b""
         for name in images.list_images() + volumes.list_images():
-            if not spec.is_unfinished_or_deleted(name):
+            # What is left of a backup has such a name until its id is used again.
+            if not spec.is_unfinished_or_deleted(name) and ".backup." not in name:
                 assert name in seen, f"{name} has a name but cannot be opened"
         return seen
 
@@ -102,7 +110,11 @@ class World:
     def delete(self, name):
         """Delete what :meth:`observe` calls so, there or not."""
         volume, _at, snapshot = name.partition("@")
-        if snapshot:
+        if name.startswith("backup:"):
+            self.backups.delete(name.removeprefix("backup:"))
+        elif ".backup." in name:
+            """It goes with the last backup that is in it."""
+        elif snapshot:
             self.volumes.delete_snapshot(volume, snapshot)
         elif name in ("image", "exported"):
             with contextlib.suppress(exceptions.ImageNotFound):
@@ -111,6 +123,8 @@ class World:
             self.volumes.delete(name)
 
     def delete_everything(self):
+        for backup in self.backups.list():
+            self.backups.delete(backup.id)
         for volume in self.volumes.list():
             for snapshot in volume.snapshots:
                 self.volumes.delete_snapshot(volume.name, snapshot)
@@ -243,6 +257,70 @@ def by_three_at_once(world, source):
     if errors:
         # Those who shared a failure have copies of it.
         raise errors[0].__cause__ or errors[0]
+
+
+# Backups
+
+
+def backed_up(world):
+    """A volume with data of two objects, written since it was backed up."""
+    world.volumes.create("volume", 2 * CHUNK)
+    world.write("volume", pattern("volume"))
+    world.backups.create(world.volumes, "volume", "full")
+    world.write("volume", pattern("written later"))
+
+
+def backed_up_thrice(world):
+    """A full backup and two increments."""
+    backed_up(world)
+    for backup_id in ("first", "second"):
+        world.backups.create(world.volumes, "volume", backup_id)
+        world.write("volume", pattern(backup_id, 8 * KiB))
+
+
+@case(volume, makes=True)
+def _back_up(world):
+    world.backups.create(world.volumes, "volume", "full")
+
+
+@case(snapshot, makes=True)
+def _back_up_a_snapshot(world):
+    world.backups.create(world.volumes, "volume", "full", snapshot="snapshot")
+
+
+@case(backed_up, makes=True)
+def _back_up_what_changed(world):
+    world.backups.create(world.volumes, "volume", "first")
+
+
+@case(backed_up, makes=True)
+def _restore(world):
+    world.backups.restore("full", world.volumes, "new")
+
+
+@case(backed_up)
+def _restore_in_place(world):
+    world.backups.restore("full", world.volumes, "volume")
+
+
+@case(backed_up)
+def _delete_the_only_backup(world):
+    world.backups.delete("full")
+
+
+@case(backed_up_thrice)
+def _delete_a_full_backup_with_increments(world):
+    world.backups.delete("full")
+
+
+@case(backed_up_thrice)
+def _delete_an_increment_with_increments(world):
+    world.backups.delete("first")
+
+
+@case(backed_up_thrice)
+def _delete_the_last_increment(world):
+    world.backups.delete("second")
 
 
 # Images
