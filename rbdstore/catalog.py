@@ -146,9 +146,9 @@ class Catalog:
         while (parent := found[-1].parent) is not None:
             try:
                 found.append(self.manifest(parent))
-            except exceptions.BackupNotFound as error:
+            except (exceptions.BackupNotFound, exceptions.BrokenBackup) as error:
                 raise manifests.broken(
-                    self.pool, backup_id, f"the backup {parent} that it needs is missing"
+                    self.pool, backup_id, f"what it is an increment of is lost: {error}"
                 ) from error
             if len(found) > _MOST_INCREMENTS:
                 raise manifests.broken(self.pool, backup_id, "its increments go in a circle")

@@ -325,6 +325,12 @@ def backup_lease(backup_id: str) -> str:
     return f"backup/{backup_id}"
 
 
+def claimed_backup(lease: str) -> str | None:
+    """The id of the backup that a lease of this name is for; None: it is no such name."""
+    kind, slash, backup_id = lease.partition("/")
+    return backup_id if kind == "backup" and slash else None
+
+
 CATALOG_LEASE: Final = "backups/catalog"
 """The name of the lease that whoever changes the list of backups holds."""
 

@@ -97,6 +97,16 @@ class Claim(claims.Claim):
         return (self.catalog.entry(self.backup_id) is not None) == (effect == "make")
 
 
+def take_over(pool: Pool, backup_id: str, seconds: float) -> None:
+    """Finish what a dead one was at with a backup.
+
+    :raises InUse: somebody is at it
+    """
+    catalog = Catalog(pool, seconds)
+    with Claim(catalog, backup_id, ["gc"], seconds, effect="none", wait=0):
+        """To claim it is to finish what a dead holder was at."""
+
+
 def delete(claim: Claim) -> None:
     """Delete the claimed backup. One that is not there is no error.
 

@@ -22,7 +22,7 @@ from rbdstore.testing import faults
 KiB = 1024
 MiB = 1024 * KiB
 SIZE = 192 * KiB
-CHUNK = 4 * MiB
+CHUNK = 64 * KiB
 
 
 def pattern(seed, size=SIZE):
@@ -263,11 +263,10 @@ def by_three_at_once(world, source):
 
 
 def backed_up(world):
-    """A volume with data of two objects, written since it was backed up."""
-    world.volumes.create("volume", 2 * CHUNK)
-    world.write("volume", pattern("volume"))
+    """A volume with data of three objects, written since it was backed up."""
+    volume(world)
     world.backups.create(world.volumes, "volume", "full")
-    world.write("volume", pattern("written later"))
+    world.write("volume", pattern("written later", 8 * KiB))
 
 
 def backed_up_thrice(world):
@@ -278,47 +277,47 @@ def backed_up_thrice(world):
         world.write("volume", pattern(backup_id, 8 * KiB))
 
 
-@case(volume, makes=True)
+@case(volume, makes=True, chunk_size=CHUNK)
 def _back_up(world):
     world.backups.create(world.volumes, "volume", "full")
 
 
-@case(snapshot, makes=True)
+@case(snapshot, makes=True, chunk_size=CHUNK)
 def _back_up_a_snapshot(world):
     world.backups.create(world.volumes, "volume", "full", snapshot="snapshot")
 
 
-@case(backed_up, makes=True)
+@case(backed_up, makes=True, chunk_size=CHUNK)
 def _back_up_what_changed(world):
     world.backups.create(world.volumes, "volume", "first")
 
 
-@case(backed_up, makes=True)
+@case(backed_up, makes=True, chunk_size=CHUNK)
 def _restore(world):
     world.backups.restore("full", world.volumes, "new")
 
 
-@case(backed_up)
+@case(backed_up, chunk_size=CHUNK)
 def _restore_in_place(world):
     world.backups.restore("full", world.volumes, "volume")
 
 
-@case(backed_up)
+@case(backed_up, chunk_size=CHUNK)
 def _delete_the_only_backup(world):
     world.backups.delete("full")
 
 
-@case(backed_up_thrice)
+@case(backed_up_thrice, chunk_size=CHUNK)
 def _delete_a_full_backup_with_increments(world):
     world.backups.delete("full")
 
 
-@case(backed_up_thrice)
+@case(backed_up_thrice, chunk_size=CHUNK)
 def _delete_an_increment_with_increments(world):
     world.backups.delete("first")
 
 
-@case(backed_up_thrice)
+@case(backed_up_thrice, chunk_size=CHUNK)
 def _delete_the_last_increment(world):
     world.backups.delete("second")
 
