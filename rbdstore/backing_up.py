@@ -104,13 +104,15 @@ def _parent(
     catalog: Catalog, image: Image, snap: Snap, settings: Settings
 ) -> tuple[Manifest | None, str]:
     """The latest backup that a snapshot is left of, older than ``snap``; or why there is none."""
-    here = {found.id: found for found in image.snaps() if not found.trashed}
     pool = image.pool
-    backups = list(_of_volume(catalog, image))
+    here = {found.id for found in image.snaps() if not found.trashed and found.id < snap.id}
+    place = source_snaps.place(image)
+    entries = catalog.entries().items()
+    backups = {key: entry.snap_id for key, entry in entries if entry.source == place}
     if not backups:
         return None, "it is the first backup of this volume"
-    for manifest in sorted(backups, key=_snap_id, reverse=True):
-        if _snap_id(manifest) in here and _snap_id(manifest) < snap.id:
+    for backup_id in sorted(backups, key=backups.__getitem__, reverse=True):
+        if backups[backup_id] in here and (manifest := _whole(catalog, backup_id)):
             break
     else:
         return None, "the volume has none of the snapshots that backups were made of"
@@ -119,26 +121,16 @@ def _parent(
     return manifest, ""
 
 
-def _of_volume(catalog: Catalog, image: Image) -> Iterator[Manifest]:
-    place = (image.pool.cluster.fsid, image.pool.name, image.pool.namespace, image.id)
-    for backup_id in catalog.entries():
-        try:
-            manifest = catalog.manifest(backup_id)
-        except (exceptions.BackupNotFound, exceptions.BrokenBackup) as error:
-            LOG.debug("nothing can be an increment of it: %s", error)
-            continue
-        source = manifest.source
-        if source is None:
-            continue
-        if (source.fsid, source.pool, source.namespace, source.image_id) != place:
-            continue
-        # Where it is: in an image that has its snapshot.
-        with (
-            contextlib.suppress(exceptions.ImageNotFound),
-            catalog.pool.open(image_id=manifest.base_id) as base,
-        ):
+def _whole(catalog: Catalog, backup_id: str) -> Manifest | None:
+    """The manifest of a backup, if that and its snapshot are there."""
+    try:
+        manifest = catalog.chain(backup_id)[0]
+        with catalog.pool.open(image_id=manifest.base_id) as base:
             if any(snap.id == manifest.snap_id for snap in base.snaps()):
-                yield manifest
+                return manifest
+    except (exceptions.NotFound, exceptions.BrokenBackup) as error:
+        LOG.warning("nothing can be an increment of backup %s: %s", backup_id, error)
+    return None
 
 
 def _snap_id(manifest: Manifest) -> int:

@@ -55,10 +55,16 @@ class Backup:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """What the catalog has of a backup: whose it is, and the id of the image that it is in."""
+    """What the catalog has of a backup: whose it is, and the id of the image that it is in.
+
+    :ivar source: the image that it was made of (:attr:`rbdstore.manifests.Source.place`), and
+        ``snap_id`` the snapshot of that; empty and 0: it was imported
+    """
 
     volume: str
     base_id: str
+    source: str = ""
+    snap_id: int = 0
 
 
 class Catalog:
@@ -85,6 +91,10 @@ class Catalog:
     def publish(self, manifest: Manifest) -> None:
         """Have a backup be there, all of which has been written."""
         entry = Entry(manifest.volume, manifest.base_id)
+        if manifest.source is not None:
+            entry = dataclasses.replace(
+                entry, source=manifest.source.place, snap_id=manifest.source.snap_id
+            )
         data = json.dumps(dataclasses.asdict(entry)).encode()
         with self._changing():
             self.pool.set_keys(spec.BACKUP_INDEX, {manifest.backup_id: data})

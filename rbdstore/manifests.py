@@ -74,6 +74,11 @@ class Source:
     users: bool
 
     @property
+    def place(self) -> str:
+        """Which image it is, of any cluster."""
+        return "/".join((self.fsid, self.pool, self.namespace, self.image_id))
+
+    @property
     def spec(self) -> spec.ImageSpec:
         snap = self.snap if self.users else None
         return spec.ImageSpec(self.pool, self.image, snap, self.namespace)

@@ -8,7 +8,7 @@ import heapq
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from rbdstore import changes, exceptions, manifests
+from rbdstore import changes, exceptions, manifests, source_snaps
 from rbdstore.catalog import Catalog
 from rbdstore.driver import Image
 from rbdstore.manifests import Manifest, Sums
@@ -62,15 +62,14 @@ class Recorded:
 
     def _shared(self, target: Image) -> tuple[Manifest, str] | None:
         """The latest backup in the same image that ``target`` has a snapshot of, and that."""
-        pool = target.pool
-        place = (pool.cluster.fsid, pool.name, pool.namespace, target.id)
+        place = source_snaps.place(target)
         names = {snap.id: snap.name for snap in target.snaps() if not snap.trashed}
         best: tuple[Manifest, str] | None = None
         for manifest in self._catalog.of_base(self._manifest.base_id):
             source = manifest.source
             if (
                 source is not None
-                and (source.fsid, source.pool, source.namespace, source.image_id) == place
+                and source.place == place
                 and source.snap_id in names
                 and (best is None or manifest.snap_id > best[0].snap_id)
             ):

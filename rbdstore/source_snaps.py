@@ -22,6 +22,12 @@ def prefix(store: Pool) -> str:
     return spec.source_snaps(f"{store.cluster.fsid}/{store.name}/{store.namespace}")
 
 
+def place(image: Image) -> str:
+    """Which image it is, of any cluster."""
+    pool = image.pool
+    return "/".join((pool.cluster.fsid, pool.name, pool.namespace, image.id))
+
+
 def source(image: Image, snap: Snap, *, users: bool) -> Source:
     """What a manifest says of a snapshot that a backup is made of."""
     pool = image.pool
@@ -89,7 +95,10 @@ def prune(pool: Pool, image: Image, catalog: Catalog, keep: int, seconds: float)
         return catalog.entry(snap.name.removeprefix(beginning)) is not None
 
     ours = [snap for snap in image.snaps() if snap.name.startswith(beginning)]
-    needed = [snap for snap in ours if has_backup(snap)]
+    if not ours:
+        return
+    backups = catalog.entries()
+    needed = [snap for snap in ours if snap.name.removeprefix(beginning) in backups]
     kept = needed[-keep:] if keep else needed
     for snap in ours:
         if snap in kept:
