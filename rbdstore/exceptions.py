@@ -13,6 +13,7 @@
      |         +-- FormatMismatch     of another format than was declared
      |         +-- UnsafeImage        it reaches for what is not in it: a backing file, a data file
      |         +-- BrokenImage        cut off, or damaged
+     |         +-- BrokenStream       a diff that is cut off, or not as its format says
      +-- NotFound
      |    +-- PoolNotFound
      |    +-- ImageNotFound
@@ -88,6 +89,10 @@ class UnsafeImage(InvalidBody):
 
 class BrokenImage(InvalidBody):
     """The image's headers are cut off or damaged."""
+
+
+class BrokenStream(InvalidBody):
+    """A stream of a backup that is cut off, or is not as its format says."""
 
 
 class NotFound(RbdStoreError):
