@@ -83,7 +83,7 @@ def _numbers(extents: Iterable[Extent], chunk_size: int) -> Iterator[int]:
 def _grouped(extents: Iterable[Extent], chunk_size: int) -> Iterator[Change]:
     """The same as changes of chunks."""
     number, pieces = -1, list[Extent]()
-    for extent in _cut(extents, chunk_size):
+    for extent in cut(extents, chunk_size):
         if extent.offset // chunk_size != number:
             if pieces:
                 yield _change(number, pieces)
@@ -97,7 +97,7 @@ def _change(number: int, pieces: list[Extent]) -> Change:
     return Change(number, True, tuple(pieces))
 
 
-def _cut(extents: Iterable[Extent], chunk_size: int) -> Iterator[Extent]:
+def cut(extents: Iterable[Extent], chunk_size: int) -> Iterator[Extent]:
     """Extents that end where chunks do."""
     for extent in extents:
         start, end = extent.offset, extent.offset + extent.length

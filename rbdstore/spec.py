@@ -15,6 +15,7 @@ Every name that is found on disk is made here, so that this file is the whole li
 ``rbdstore.backup.<store>.<id>``   snapshot of a volume that a backup in that store was made of
 ``<volume>.backup.<id>``           what that full backup, and its increments, are in (Cinder's)
 ``backup.<id>.snap.<time>``        snapshot of it: a backup (Cinder's)
+``backup.<id>.meta``               object: what Cinder's own driver ends a backup with
 ``rbdstore.backup.<id>``           object: what is in a backup, and how it reads
 ``rbdstore.backups``               object: which backups there are
 ``rbdstore.lease.<name>``          object: who makes, renames or deletes that name, and how far
@@ -403,6 +404,16 @@ def backup_of(snap: str) -> str | None:
     """The id of the backup that such a snapshot is; None: it is no backup."""
     found = BACKUP_SNAP.match(snap)
     return found["id"] if found else None
+
+
+def backed_up_at(snap: str) -> float:
+    """When such a snapshot was made, in seconds since 1970."""
+    return float(snap.rpartition(".snap.")[2])
+
+
+def stock_metadata(backup_id: str) -> str:
+    """The object that Cinder's own driver ends a backup with."""
+    return f"backup.{backup_id}.meta"
 
 
 def source_snaps(store: str) -> str:

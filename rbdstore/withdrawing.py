@@ -15,10 +15,20 @@ from typing import Any
 
 from oslo_log import log
 
-from rbdstore import claims, exceptions, leases, manifests, reclaim, source_snaps, spec
+from rbdstore import (
+    claims,
+    exceptions,
+    leases,
+    manifests,
+    reclaim,
+    source_snaps,
+    spec,
+    stockbackups,
+)
 from rbdstore.catalog import Catalog
 from rbdstore.driver import Image, Pool
 from rbdstore.manifests import Manifest, Source, Sums
+from rbdstore.stockbackups import Stock
 
 LOG = log.getLogger(__name__)
 
@@ -94,7 +104,11 @@ class Claim(claims.Claim):
         effect = self._journal.effect
         if effect == "none":
             return False
-        return (self.catalog.entry(self.backup_id) is not None) == (effect == "make")
+        entry = self.catalog.entry(self.backup_id)
+        if effect == "remove":
+            return entry is None
+        # One that was there before is none that this one made.
+        return entry is not None and entry.base_id == self.outcome.get("base_id")
 
 
 def take_over(pool: Pool, backup_id: str, seconds: float) -> None:
@@ -191,17 +205,24 @@ def hand_over(catalog: Catalog, manifest: Manifest, increment: Manifest) -> None
     )
 
 
+def delete_stock(claim: Claim, stock: Stock) -> None:
+    """Delete the claimed backup, of Cinder's own driver; what it left on its volume stays."""
+    claim.note_base(stock.backup.base.image, stock.image_id, None)
+    claim.pool.remove_object(spec.stock_metadata(claim.backup_id))
+    claim.clear()
+
+
 def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: float) -> None:
     """Remove the snapshot and the manifest of a backup that is not in the catalog.
 
-    The image goes with the last backup in it. Repeatable.
+    The image goes with the last backup in it, be that Cinder's own. Repeatable.
 
     :raises InUse: somebody has the image open
     """
     pool = catalog.pool
     with leases.held(pool, spec.chain_lease(base_id), seconds):
         others = [entry for entry in catalog.entries().values() if entry.base_id == base_id]
-        if others:
+        if others or stockbackups.are_in(catalog, base_id, but=backup_id):
             with (
                 contextlib.suppress(exceptions.ImageNotFound),
                 pool.open(image_id=base_id, read_only=False) as image,
