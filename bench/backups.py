@@ -126,7 +126,7 @@ class Ours:
         self._create(True)
 
     def _create(self, incremental):
-        backup_id = f"backup-{len(self._made)}"
+        backup_id = f"{self._volume.name}-{len(self._made)}"
         self._made.append(backup_id)
         self._backups.create(self._volumes, self._volume.name, backup_id, incremental=incremental)
 
