@@ -79,7 +79,7 @@ class _Exporting:
     def _wanted(self) -> Iterator[tuple[tuple[int, bytes, bytes], int, int]]:
         """Each chunk that differs, with its digest now and before; from where to read how much."""
         count = manifests.count(self._size, self._chunk_size)
-        for part in range(manifests.count(count, manifests.PART_CHUNKS)):
+        for part in sorted({*recorded.parts(self._chain), *recorded.parts(self._older)}):
             now, before = self._sums(self._chain, part), self._sums(self._older, part)
             for number in sorted(now.keys() | before.keys()):
                 mark = now.get(number, manifests.ZEROS)
