@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import typing
 
 from oslo_log import log
-from oslo_utils import timeutils
+from oslo_utils import timeutils, units
 
 from rbdstore import (
     backing_up,
@@ -31,11 +32,16 @@ from rbdstore.driver import Pool, Progress
 from rbdstore.listing import Volume
 from rbdstore.settings import Settings
 from rbdstore.verifying import Damage, Verification
-from rbdstore.volumes import CHUNK_SIZE, VolumeStore
+
+if typing.TYPE_CHECKING:
+    from rbdstore.volumes import VolumeStore
 
 __all__ = ["Backup", "BackupStore", "Damage", "Verification"]
 
 LOG = log.getLogger(__name__)
+
+# Of the objects of new volumes, where the options have no other size.
+CHUNK_SIZE = 4 * units.Mi
 
 
 class BackupStore:

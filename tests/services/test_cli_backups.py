@@ -4,6 +4,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 
 import commands
@@ -198,18 +199,23 @@ def test_all_in_one_pool(place, volume, volumes, raw):
     assert raw.images("volumes") == [volume]
 
 
-def test_the_documentation(place, shell, volume, volumes, raw, tmp_path):
+def test_the_documentation(shell, volume, volumes, raw, tmp_path, monkeypatch):
     """Every command that it shows about backups, in its order."""
+    monkeypatch.chdir(tmp_path)
     text = (places.ROOT / "doc/source/command-line.rst").read_text()
     lines = re.findall(r"^    \$ (.*backup .*)$", text, flags=re.MULTILINE)
     assert len(lines) == 12
-    script = [f'rbdstore() {{ {commands.PYTHON} -m rbdstore.cli "$@"; }}', "set -e -o pipefail"]
-    subprocess.run(
-        ["bash", "-c", "\n".join(script + lines)],
-        cwd=tmp_path,
-        env=commands.environment(RBDSTORE_CONFIG=str(shell.config_file)),
-        check=True,
-    )
+    for line in lines:
+        begin, _space, rest = line.partition("rbdstore --backend backups backup ")
+        if begin or "|" in rest:
+            command = f"{begin}{commands.PYTHON} -m rbdstore.cli --backend backups backup {rest}"
+            subprocess.run(
+                ["bash", "-c", f"set -o pipefail; {command}"],
+                env=commands.environment(RBDSTORE_CONFIG=str(shell.config_file)),
+                check=True,
+            )
+        else:
+            shell.ok(*shlex.split(rest))
     assert ids(shell) == ["tuesday", "wednesday"]
     assert raw.read("volumes", "volume-2") == raw.read("volumes", volume)
     volumes.delete("volume-2")
