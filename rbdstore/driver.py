@@ -430,6 +430,13 @@ class Pool(Closing):
     def get_keys(self, key: str) -> dict[str, bytes]:
         """The object's map; empty where there is no such object."""
 
+    def get_key(self, key: str, name: str) -> bytes | None:
+        """One entry of the object's map; None: there is none, or no such object.
+
+        A driver may leave it at this, if it has all of a map in memory anyway.
+        """
+        return self.get_keys(key).get(name)
+
     @abc.abstractmethod
     def remove_keys(self, key: str, names: Sequence[str]) -> None:
         """Remove entries from the object's map. Missing ones are no error."""

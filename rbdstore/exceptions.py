@@ -13,10 +13,12 @@
      |         +-- FormatMismatch     of another format than was declared
      |         +-- UnsafeImage        it reaches for what is not in it: a backing file, a data file
      |         +-- BrokenImage        cut off, or damaged
+     |         +-- BrokenStream       a diff that is cut off, or not as its format says
      +-- NotFound
      |    +-- PoolNotFound
      |    +-- ImageNotFound
      |    +-- SnapshotNotFound
+     |    +-- BackupNotFound
      +-- Duplicate               the name is taken, or being made by somebody else
      +-- InUse                   children, snapshots, watchers or another operation hold it
      +-- NotCloneable            copy-on-write cannot work here; copy instead
@@ -25,6 +27,7 @@
      +-- PermissionDenied        the cluster's user lacks a capability
      +-- ReadOnly
      +-- StorageFull             the cluster or pool is full, or its quota is reached
+     +-- BrokenBackup            what is kept of a backup is damaged, or is missing
      +-- Vanished                the source was removed while it was being read
      +-- ClusterError            the cluster did not do what was asked
           +-- Unreachable        no connection, or it was cut off
@@ -88,6 +91,10 @@ class BrokenImage(InvalidBody):
     """The image's headers are cut off or damaged."""
 
 
+class BrokenStream(InvalidBody):
+    """A stream of a backup that is cut off, or is not as its format says."""
+
+
 class NotFound(RbdStoreError):
     """There is no such thing."""
 
@@ -102,6 +109,10 @@ class ImageNotFound(NotFound):
 
 class SnapshotNotFound(NotFound):
     """There is no such snapshot."""
+
+
+class BackupNotFound(NotFound):
+    """There is no such backup."""
 
 
 class Duplicate(RbdStoreError):
@@ -160,6 +171,10 @@ class ReadOnly(RbdStoreError):
 
 class StorageFull(RbdStoreError):
     """The cluster or the pool is full, or a quota is reached."""
+
+
+class BrokenBackup(RbdStoreError):
+    """What is kept of a backup is damaged, or is missing. The text says what."""
 
 
 class Vanished(RbdStoreError):

@@ -224,6 +224,26 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         help="How many threads compute an upload's two hashes beside the one that reads and "
         "writes. 0: none; that one does it, which is slower, also where there are other uploads.",
     ),
+    cfg.IntOpt(
+        "backup_ceph_max_snapshots",
+        default=0,
+        min=0,
+        help="How many snapshots this backend's backups leave on a volume, the latest ones, for "
+        "increments to come; each holds the data that has been overwritten since. Without a "
+        "snapshot of a backup that still exists the next one is a full one. 0: as many as there "
+        "are backups.",
+    ),
+    cfg.BoolOpt(
+        "backup_trust_fast_diff",
+        default=True,
+        help="Believe a volume's object map what has changed in it. False: ask for each object "
+        "when an incremental backup is made, which takes longer the larger the volume is.",
+    ),
+    cfg.BoolOpt(
+        "restore_discard_excess_bytes",
+        default=True,
+        help="Discard what a volume has beyond the end of a backup that is restored to it.",
+    ),
     cfg.StrOpt(
         "image_conversion_dir",
         help="A directory for images that are not raw while they are converted to volumes: the "
@@ -279,6 +299,9 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         destroy_volume_retry_interval=values["rbd_destroy_volume_retry_interval"],
         transfer_window=values["rbd_transfer_window"] * units.Mi,
         transfer_threads=values["rbd_transfer_threads"],
+        backup_max_snapshots=values["backup_ceph_max_snapshots"],
+        backup_trust_fast_diff=values["backup_trust_fast_diff"],
+        restore_discard_excess=values["restore_discard_excess_bytes"],
         conversion_dir=values["image_conversion_dir"] or None,
         conversion_address_space=values["image_conversion_address_space_limit"] * units.Gi,
         conversion_cpu_seconds=values["image_conversion_cpu_limit"],

@@ -23,6 +23,11 @@ class Settings:
     :ivar transfer_threads: how many threads hash an image that is written; 0: the caller's does
     :ivar clone_gather_time: how long clones of one volume are waited for to share a snapshot
     :ivar max_snapshots_on_image: beyond it the oldest clones are flattened in the background
+    :ivar backup_max_snapshots: how many snapshots backups leave on a volume for later increments;
+        0: one for each backup
+    :ivar backup_trust_fast_diff: whether the object map is believed what has changed in a volume
+    :ivar restore_discard_excess: whether what a volume has beyond a backup's end is discarded when
+        that is restored to it
     :ivar conversion_dir: where images that are not raw are kept while they are converted; None:
         where temporary files go
     :ivar conversion_address_space: how much memory qemu-img may map
@@ -55,6 +60,9 @@ class Settings:
     destroy_volume_retry_interval: float = 5.0
     transfer_window: int = TRANSFER_WINDOW
     transfer_threads: int = TRANSFER_THREADS
+    backup_max_snapshots: int = 0
+    backup_trust_fast_diff: bool = True
+    restore_discard_excess: bool = True
     conversion_dir: str | None = None
     conversion_address_space: int = CONVERSION_ADDRESS_SPACE
     conversion_cpu_seconds: int = CONVERSION_CPU_SECONDS

@@ -12,6 +12,12 @@ Every name that is found on disk is made here, so that this file is the whole li
 ``rbdstore.clone.<random>``        snapshot volumes were cloned from (clone format 2)
 ``rbdstore.deleted.<snap id>``     a user's deleted snapshot that clones still need
 ``rbdstore.export.<random>.<id>``  snapshot of a volume or disk that is becoming that image
+``rbdstore.backup.<store>.<id>``   snapshot of a volume that a backup in that store was made of
+``<volume>.backup.<id>``           what that full backup, and its increments, are in (Cinder's)
+``backup.<id>.snap.<time>``        snapshot of it: a backup (Cinder's)
+``backup.<id>.meta``               object: what Cinder's own driver ends a backup with
+``rbdstore.backup.<id>``           object: what is in a backup, and how it reads
+``rbdstore.backups``               object: which backups there are
 ``rbdstore.lease.<name>``          object: who makes, renames or deletes that name, and how far
 ``rbdstore.image.<image id>``      object: what was cloned from that image, and if it is deleted
 =================================  ===============================================================
@@ -20,6 +26,7 @@ Every name that is found on disk is made here, so that this file is the whole li
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import re
 import unicodedata
 import urllib.parse
@@ -38,6 +45,8 @@ RESERVED_PREFIX: Final = "rbdstore."
 CLONE_SNAP_PREFIX: Final = RESERVED_PREFIX + "clone."
 DELETED_SNAP_PREFIX: Final = RESERVED_PREFIX + "deleted."
 EXPORT_SNAP_PREFIX: Final = RESERVED_PREFIX + "export."
+BACKUP_PREFIX: Final = RESERVED_PREFIX + "backup."
+BACKUP_INDEX: Final = RESERVED_PREFIX + "backups"
 LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
 RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
 DISK_KINDS: Final = ("", "local", "swap", "config")
@@ -47,7 +56,7 @@ _OURS: Final = re.compile(
 )
 _VOLUME: Final = "volume-"
 _DISK: Final = re.compile(r"(.+)_disk(?:\.[a-z0-9]+)*")
-BACKUP_SNAP: Final = re.compile(r"backup\.[^/@]+\.snap\.\d+(\.\d+)?\Z")
+BACKUP_SNAP: Final = re.compile(r"backup\.(?P<id>[^/@]+)\.snap\.\d+(\.\d+)?\Z")
 
 # librbd keeps a name inside the names of RADOS objects; this leaves room for every affix above
 # below the 255 bytes of a file name.
@@ -324,6 +333,31 @@ def export_lease(image_id: str) -> str:
     return f"export/{image_id}"
 
 
+def backup_lease(backup_id: str) -> str:
+    """The name of the lease that whoever makes or deletes a backup holds."""
+    return f"backup/{backup_id}"
+
+
+def claimed_backup(lease: str) -> str | None:
+    """The id of the backup that a lease of this name is for; None: it is no such name."""
+    kind, slash, backup_id = lease.partition("/")
+    return backup_id if kind == "backup" and slash else None
+
+
+CATALOG_LEASE: Final = "backups/catalog"
+"""The name of the lease that whoever changes the list of backups holds."""
+
+
+def chain_lease(image_id: str) -> str:
+    """The name of the lease that whoever changes what backups are in holds."""
+    return f"chain/{image_id}"
+
+
+def source_lease(snap: str) -> str:
+    """The name of the lease that whoever makes or removes a backup's snapshot holds."""
+    return f"source/{snap}"
+
+
 def thinning_lease(image_id: str) -> str:
     """The name of the lease that whoever flattens an image's clones in the background holds."""
     return f"thin/{image_id}"
@@ -381,13 +415,57 @@ def is_volume(name: str) -> bool:
     return name.startswith(_VOLUME)
 
 
+def backup_object(backup_id: str) -> str:
+    """The object that says what is in a backup."""
+    return BACKUP_PREFIX + backup_id
+
+
+def backup_base(volume: str, backup_id: str) -> str:
+    """The image that a full backup and its increments are in."""
+    return f"{volume}.backup.{backup_id}"
+
+
+def backup_snap(backup_id: str, when: float) -> str:
+    """The snapshot of that image that is a backup."""
+    return f"backup.{backup_id}.snap.{when:.2f}"
+
+
+def backup_of(snap: str) -> str | None:
+    """The id of the backup that such a snapshot is; None: it is no backup."""
+    found = BACKUP_SNAP.match(snap)
+    return found["id"] if found else None
+
+
+def backed_up_at(snap: str) -> float:
+    """When such a snapshot was made, in seconds since 1970."""
+    return float(snap.rpartition(".snap.")[2])
+
+
+def stock_metadata(backup_id: str) -> str:
+    """The object that Cinder's own driver ends a backup with."""
+    return f"backup.{backup_id}.meta"
+
+
+def source_snaps(store: str) -> str:
+    """How the snapshots of volumes begin that the backups of one store were made of.
+
+    :param store: which, as its cluster's id, pool and namespace
+    """
+    return f"{BACKUP_PREFIX}{hashlib.sha256(store.encode()).hexdigest()[:8]}."
+
+
+def is_source_snap(snap: str) -> bool:
+    """Whether a snapshot is what a backup was, or is being, made of."""
+    return snap.startswith(BACKUP_PREFIX)
+
+
 def deleted_snap(snap_id: int) -> str:
     """The name of a user's deleted snapshot that clones still need."""
     return f"{DELETED_SNAP_PREFIX}{snap_id}"
 
 
 def is_reserved_snap(snap: str) -> bool:
-    """Whether a snapshot carries clones only, so that it goes with the last of them."""
+    """Whether a snapshot is this library's or Cinder's, so that it goes when nothing needs it."""
     return snap.startswith(RESERVED_PREFIX) or snap.endswith(CLONE_SNAP_SUFFIX)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rbdstore import (
+    backups,
     deferral,
     disks,
     exceptions,
@@ -80,6 +81,12 @@ class Store(Closing):
         """Disks of instances, made from images and made into images: Nova's work."""
         with self._lock:
             return disks.DiskStore(self._open_pool(), self._settings, self.volumes)
+
+    @property
+    def backups(self) -> backups.BackupStore:
+        """Backups of volumes, of this store and of others: cinder-backup's work."""
+        with self._lock:
+            return self._service(backups.BackupStore)
 
     def tree(self, name: str, *, every_object: bool = False) -> Tree:
         """All about one image or volume; its clones by their names only.

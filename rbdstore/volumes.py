@@ -60,6 +60,11 @@ class VolumeStore:
         self._exporter.close()
         self._cloner.close()
 
+    @property
+    def pool(self) -> Pool:
+        """The pool of the volumes, for the services beside this one."""
+        return self._pool
+
     # Looking
 
     def get(self, name: str) -> Volume:

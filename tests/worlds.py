@@ -24,7 +24,7 @@ LEASE_SECONDS = 120.0
 
 
 class World(typing.Protocol):
-    """A cluster with the pools ``images`` and ``volumes``, for one example after the other.
+    """A cluster with the pools ``images``, ``volumes`` and ``backups``, for the examples.
 
     :ivar deep_flatten: whether flattening a volume frees its snapshots, too
     """
@@ -66,7 +66,9 @@ class MemoryWorld:
         ]
 
     def clear(self) -> None:
-        self._cluster = memory.memory_cluster(pools=("images", "volumes"), features=self._features)
+        self._cluster = memory.memory_cluster(
+            pools=("images", "volumes", "backups"), features=self._features
+        )
 
 
 class FileWorld:

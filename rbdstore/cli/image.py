@@ -5,23 +5,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import os
-import stat
-import sys
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, BinaryIO, Final
+from collections.abc import Iterable, Sequence
+from typing import Any, BinaryIO
 
 from cliff import lister, show
 
-from rbdstore import exceptions, spec
-from rbdstore.cli import about, base, shapes, terminal
+from rbdstore import spec
+from rbdstore.cli import about, base, files, shapes, terminal
 from rbdstore.driver import Progress
 from rbdstore.images import ImageStore, StoredImage
 from rbdstore.reader import Reader
-
-_STREAM: Final = "-"
 
 
 def _image_argument(parser: argparse.ArgumentParser, **how: Any) -> None:
@@ -31,11 +26,6 @@ def _image_argument(parser: argparse.ArgumentParser, **how: Any) -> None:
 def location(images: ImageStore, image: str) -> str:
     """The location of an image that is named by its id or by its location."""
     return image if image.startswith("rbd://") else images.uri(image)
-
-
-def opened(path: str) -> BinaryIO:
-    """A file, or standard input, which stays open when this is closed."""
-    return open(sys.stdin.fileno() if path == _STREAM else path, "rb", closefd=path != _STREAM)
 
 
 def _id(uri: str) -> str:
@@ -67,7 +57,7 @@ class Add(base.Command, show.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> tuple[Sequence[str], Sequence[Any]]:
         image = str(uuid.uuid4()) if parsed_args.image is None else parsed_args.image
         images = self.store().images
-        with _reading(parsed_args.file) as (file, length):
+        with files.reading(parsed_args.file) as (file, length):
             size = length if parsed_args.size is None else parsed_args.size
             with terminal.meter(f"add {image}", size) as progress:
                 stored = images.add(
@@ -112,24 +102,14 @@ class Get(base.Command):
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         images = self.store().images
         output = parsed_args.output
-        if output == _STREAM and sys.stdout.isatty():
-            raise exceptions.InvalidInput("an image is not for a terminal: redirect the output")
+        files.check_output(output, "an image")
         uri = location(images, parsed_args.image)
         with (
             contextlib.closing(images.get(uri, parsed_args.offset, parsed_args.length)) as data,
             terminal.meter(f"get {parsed_args.image}", data.size) as progress,
+            files.writing(output, force=parsed_args.force) as (file, sparse),
         ):
-            if output == _STREAM:
-                _pour(data, sys.stdout.buffer, "standard output", progress)
-            elif (kind := _kind(output)) is not None and not stat.S_ISREG(kind):
-                # It is what it is, and cannot be replaced.
-                if stat.S_ISBLK(kind) and not parsed_args.force:
-                    raise FileExistsError(0, "it is a block device; --force overwrites it", output)
-                with open(output, "wb", buffering=0) as file:
-                    _pour(data, file, output, progress)
-            else:
-                with _made_whole(output, replace=parsed_args.force) as file:
-                    _pour(data, file, output, progress, sparse=True)
+            _pour(data, file, output, progress, sparse=sparse)
 
 
 class Show(base.Command, show.ShowOne):
@@ -202,35 +182,12 @@ class Delete(base.Command):
             )
 
 
-def _kind(path: str) -> int | None:
-    """What a path leads to, in the mode that the system has for it; None: there is nothing."""
-    try:
-        return os.stat(path).st_mode
-    except FileNotFoundError:
-        return None
-
-
-@contextlib.contextmanager
-def _reading(path: str) -> Iterator[tuple[BinaryIO, int | None]]:
-    """Open a file; give it with its length, where that is known before it is read."""
-    if path == _STREAM:
-        yield sys.stdin.buffer, None
-        return
-    with open(path, "rb") as file:
-        length = None
-        if file.seekable():
-            # Of a block device, its status does not tell.
-            length = file.seek(0, os.SEEK_END)
-            file.seek(0)
-        yield file, length
-
-
 def _pour(
-    data: Reader, file: BinaryIO, path: str, progress: Progress | None, *, sparse: bool = False
+    data: Reader, file: BinaryIO, path: str, progress: Progress | None, *, sparse: bool
 ) -> None:
     done = 0
     for piece in data:
-        with _naming(path):
+        with files.naming(path):
             if sparse and not any(piece):
                 file.seek(len(piece), os.SEEK_CUR)
             else:
@@ -238,50 +195,7 @@ def _pour(
         done += len(piece)
         if progress is not None:
             progress(done, data.size)
-    with _naming(path):
+    with files.naming(path):
         if sparse:
             file.truncate(done)
         file.flush()
-
-
-@contextlib.contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Have errors of the file name it, as the user did: it may be the pool that is full, too."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
-
-
-def _give_name(draft: str, path: str) -> None:
-    """Name a file, unless there is one of that name."""
-    try:
-        os.link(draft, path)
-    except OSError as error:
-        # There are file systems without hard links.
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS) or os.path.lexists(path):
-            raise
-        os.rename(draft, path)
-
-
-@contextlib.contextmanager
-def _made_whole(path: str, *, replace: bool) -> Iterator[BinaryIO]:
-    """Write a file that gets its name when it is whole; nothing is left of one that is not."""
-    if not replace and os.path.lexists(path):
-        raise FileExistsError(0, "there is such a file; --force replaces it", path)
-    draft = f"{path}.{uuid.uuid4().hex[:8]}.partial"
-    try:
-        with _naming(path):
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with open(descriptor, "wb") as file:
-            yield file
-            with _naming(path):
-                os.fsync(file.fileno())
-        with _naming(path):
-            if replace:
-                os.replace(draft, path)
-            else:
-                _give_name(draft, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import decimal
 import re
 from typing import Final
@@ -71,6 +72,15 @@ class Size(columns.FormattableColumn[int | None]):
 
     def human_readable(self) -> str:
         return "" if self._value is None else size_text(self._value)
+
+
+class Moment(columns.FormattableColumn[float]):
+    """A time: seconds since 1970 for machines, the local time for people; 0 is none."""
+
+    def human_readable(self) -> str:
+        if not self._value:
+            return ""
+        return datetime.datetime.fromtimestamp(self._value).isoformat(" ", "seconds")
 
 
 class Name(columns.FormattableColumn[str]):

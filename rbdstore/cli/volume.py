@@ -12,7 +12,7 @@ from typing import Any
 from cliff import lister, show
 
 from rbdstore import exceptions, imports
-from rbdstore.cli import about, base, image, outward, shapes, terminal
+from rbdstore.cli import about, base, files, image, outward, shapes, terminal
 from rbdstore.connections import ConnectionInfo
 from rbdstore.driver import Progress
 from rbdstore.exports import ExportedImage
@@ -107,7 +107,7 @@ def _opener(
 ) -> imports.OpenImage | None:
     """What gives an image's data; None: nothing does."""
     if file is not None:
-        return functools.partial(image.opened, file)
+        return functools.partial(files.opened, file)
     for location in locations:
         # One of another cluster or pool is none of this backend's.
         with contextlib.suppress(exceptions.InvalidLocation):

@@ -322,6 +322,10 @@ class FaultyPool(driver.Pool):
         with self._plan.call("Pool.get_keys"):
             return self._pool.get_keys(key)
 
+    def get_key(self, key: str, name: str) -> bytes | None:
+        with self._plan.call("Pool.get_key"):
+            return self._pool.get_key(key, name)
+
     def remove_keys(self, key: str, names: Sequence[str]) -> None:
         with self._plan.call("Pool.remove_keys"):
             self._pool.remove_keys(key, names)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 
 import containers
 
-from rbdstore import driver, exceptions, gc, images, settings, spec, volumes
+from rbdstore import backups, driver, exceptions, gc, images, settings, spec, volumes
 from rbdstore.testing import faults
 
 KiB = 1024
@@ -25,6 +25,7 @@ MiB = 1024 * KiB
 SIZE = 192 * KiB
 # For how long a manager may be at a task.
 PATIENCE = 60
+CHUNK = 64 * KiB
 
 
 def pattern(seed, size=SIZE):
@@ -59,6 +60,7 @@ class World:
         self.images = images.ImageStore(self.pools[0], self._settings[0])
         # Nothing is purged in the background: each call is somebody's.
         self.volumes = volumes.VolumeStore(self.pools[1], self._settings[1])
+        self.backups = backups.BackupStore(self.pools[0], self._settings[0])
         self.done = set()
         self.failed = 0
 
@@ -99,6 +101,11 @@ class World:
                 for name in volume.snapshots:
                     opened.set_snap(driver.find_snap(opened, name).id)
                     seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
+        for backup in self.backups.list():
+            with images.open(backup.base.image) as opened:
+                opened.set_snap(driver.find_snap(opened, backup.base.snap).id)
+                seen[f"backup:{backup.id}"] = opened.read(0, opened.size())
+                seen[backup.base.image] = b""
         return seen
 
     def hidden(self, seen):
@@ -108,7 +115,8 @@ class World:
             (pool, name)
             for pool in self.pools
             for name in pool.list_images()
-            if name not in known and not spec.is_unfinished_or_deleted(name)
+            # What is left of a backup has such a name until its id is used again.
+            if not (name in known or spec.is_unfinished_or_deleted(name) or ".backup." in name)
         }
 
     def parents(self):
@@ -118,7 +126,11 @@ class World:
     def delete(self, name):
         """Delete what :meth:`observe` calls so, there or not."""
         volume, _at, snapshot = name.partition("@")
-        if snapshot:
+        if name.startswith("backup:"):
+            self.backups.delete(name.removeprefix("backup:"))
+        elif ".backup." in name:
+            """It goes with the last backup that is in it."""
+        elif snapshot:
             self.volumes.delete_snapshot(volume, snapshot)
         elif name in ("image", "exported"):
             with contextlib.suppress(exceptions.ImageNotFound):
@@ -127,6 +139,8 @@ class World:
             self.volumes.delete(name)
 
     def delete_everything(self, in_use="refuse"):
+        for backup in self.backups.list():
+            self.backups.delete(backup.id)
         for volume in self.volumes.list():
             for snapshot in volume.snapshots:
                 self.volumes.delete_snapshot(volume.name, snapshot)
@@ -297,6 +311,69 @@ def by_three_at_once(world, source):
     if errors:
         # Those who shared a failure have copies of it.
         raise errors[0].__cause__ or errors[0]
+
+
+# Backups
+
+
+def backed_up(world):
+    """A volume with data of three objects, written since it was backed up."""
+    volume(world)
+    world.backups.create(world.volumes, "volume", "full")
+    world.write("volume", pattern("written later", 8 * KiB))
+
+
+def backed_up_thrice(world):
+    """A full backup and two increments."""
+    backed_up(world)
+    for backup_id in ("first", "second"):
+        world.backups.create(world.volumes, "volume", backup_id)
+        world.write("volume", pattern(backup_id, 8 * KiB))
+
+
+@case(volume, makes=True, chunk_size=CHUNK)
+def _back_up(world):
+    world.backups.create(world.volumes, "volume", "full")
+
+
+@case(snapshot, makes=True, chunk_size=CHUNK)
+def _back_up_a_snapshot(world):
+    world.backups.create(world.volumes, "volume", "full", snapshot="snapshot")
+
+
+@case(backed_up, makes=True, chunk_size=CHUNK)
+def _back_up_what_changed(world):
+    world.backups.create(world.volumes, "volume", "first")
+
+
+@case(backed_up, makes=True, chunk_size=CHUNK)
+def _restore(world):
+    world.backups.restore("full", world.volumes, "new")
+
+
+@case(backed_up, chunk_size=CHUNK)
+def _restore_in_place(world):
+    world.backups.restore("full", world.volumes, "volume")
+
+
+@case(backed_up, chunk_size=CHUNK)
+def _delete_the_only_backup(world):
+    world.backups.delete("full")
+
+
+@case(backed_up_thrice, chunk_size=CHUNK)
+def _delete_a_full_backup_with_increments(world):
+    world.backups.delete("full")
+
+
+@case(backed_up_thrice, chunk_size=CHUNK)
+def _delete_an_increment_with_increments(world):
+    world.backups.delete("first")
+
+
+@case(backed_up_thrice, chunk_size=CHUNK)
+def _delete_the_last_increment(world):
+    world.backups.delete("second")
 
 
 # Images

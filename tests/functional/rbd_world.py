@@ -7,7 +7,7 @@ from rbdstore.drivers.rbd.driver import RbdDriver
 
 
 class RbdWorld:
-    """The sandbox's pools of images and of volumes."""
+    """The sandbox's pools of images, of volumes and of backups."""
 
     def __init__(self, sandbox, raw, clone_format, features):
         self.deep_flatten = features is None
@@ -25,10 +25,10 @@ class RbdWorld:
     def leftovers(self):
         return [
             f"{pool}: {each}"
-            for pool in ("images", "volumes")
+            for pool in ("images", "volumes", "backups")
             for each in pools.leftovers(self._raw.client, pool)
         ]
 
     def clear(self):
-        for pool in ("images", "volumes"):
+        for pool in ("images", "volumes", "backups"):
             pools.clear(self._raw.client, pool)

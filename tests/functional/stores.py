@@ -310,6 +310,24 @@ class Foreign:
             prefix = image.stat()["block_name_prefix"]
         return sum(key.startswith(prefix) for key in self.objects(pool))
 
+    def flip(self, pool, name, offset):
+        """Damage a byte where an image and its snapshots have it."""
+        key, start = self._object(pool, name, offset)
+        with self.client.open_ioctx(pool) as ioctx:
+            found = ioctx.read(key, 1, start)
+            ioctx.write(key, bytes([found[0] ^ 1]), start)
+
+    def lose(self, pool, name, offset):
+        """Have an object of an image, and of its snapshots, be no more."""
+        with self.client.open_ioctx(pool) as ioctx:
+            ioctx.remove_object(self._object(pool, name, offset)[0])
+
+    def _object(self, pool, name, offset):
+        with self.open(pool, name, read_only=True) as image:
+            stat = image.stat()
+        number, start = divmod(offset, stat["obj_size"])
+        return f"{stat['block_name_prefix']}.{number:016x}", start
+
 
 _FEATURES = {
     "layering": rbd.RBD_FEATURE_LAYERING,

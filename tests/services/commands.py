@@ -16,6 +16,9 @@ from rbdstore.cli import app
 
 PYTHON = sys.executable
 
+# The backends of a configuration, the default one last, with the user of each.
+BACKENDS = {"images": "glance", "volumes": "cinder"}
+
 
 @dataclasses.dataclass
 class Ended:
@@ -55,11 +58,11 @@ def environment(**more):
 
 
 class Shell:
-    """Commands on a cluster, through a configuration with the backends images and volumes."""
+    """Commands on a cluster, through a configuration with these backends, each a pool."""
 
-    def __init__(self, place, config_file):
+    def __init__(self, place, config_file, backends=BACKENDS):
         self.config_file = config_file
-        config_file.write_text(configuration(place))
+        config_file.write_text(configuration(place, backends))
 
     def run(self, *arguments):
         return run("--config-file", str(self.config_file), *arguments)
@@ -91,11 +94,11 @@ class Shell:
         )
 
 
-def configuration(place):
+def configuration(place, backends=BACKENDS):
     """The text of a configuration file."""
-    lines = ["[rbdstore]", f"enabled_backends = volumes:{place.driver}, images:{place.driver}"]
-    lines += ["default_backend = volumes"]
-    for backend, user in (("volumes", "cinder"), ("images", "glance")):
+    enabled = ", ".join(f"{backend}:{place.driver}" for backend in reversed(backends))
+    lines = ["[rbdstore]", f"enabled_backends = {enabled}", "default_backend = volumes"]
+    for backend, user in backends.items():
         lines.append(f"[{backend}]")
         lines += [f"{name} = {value}" for name, value in place.options(backend, user).items()]
     return "\n".join(lines) + "\n"

@@ -82,6 +82,11 @@ def volumes(place):
 
 
 @pytest.fixture
+def backups(place):
+    return place.backups()
+
+
+@pytest.fixture
 def unchanged(raw):
     """See that a test changes nothing from where it calls this, or from its beginning."""
     before = [raw.state()]

@@ -104,6 +104,23 @@ class SeamClient:
         with self._open(pool, name) as image:
             return sum(1 for found in Path(image.folder).glob("*/*") if found.stat().st_size)
 
+    def flip(self, pool, name, offset):
+        """Damage a byte where an image and its snapshots have it."""
+        for path in self._files(pool, name, offset):
+            data = bytearray(path.read_bytes())
+            data[offset % self.object_size(pool, name)] ^= 1
+            path.write_bytes(data)
+
+    def lose(self, pool, name, offset):
+        """Have an object of an image, and of its snapshots, be no more."""
+        for path in self._files(pool, name, offset):
+            path.unlink()
+
+    def _files(self, pool, name, offset):
+        with self._open(pool, name) as image:
+            number = offset // image.object_size
+            return list(Path(image.folder).glob(f"*/{number:x}"))
+
     def parent(self, pool, name):
         """Pool, image and snapshot that an image was cloned from; None where it has no parent."""
         with self._open(pool, name) as image:

@@ -72,6 +72,9 @@ class Place:
         options |= self.making(clone_format, features)
         return self.store("volumes", user, **options).volumes
 
+    def backups(self, user="cinder-backup", **options):
+        return self.store("backups", user, **options).backups
+
     def making(self, clone_format=2, features=None):
         """The driver's options for how images and clones are made."""
         raise NotImplementedError

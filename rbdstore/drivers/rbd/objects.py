@@ -70,6 +70,17 @@ def get_keys(ioctx: rados.Ioctx, key: str) -> dict[str, bytes]:
         after = max(page)
 
 
+def get_key(ioctx: rados.Ioctx, key: str, name: str) -> bytes | None:
+    """One entry; None where there is none."""
+    with rados.ReadOpCtx() as op:
+        found, _ = ioctx.get_omap_vals_by_keys(op, (name,))
+        try:
+            ioctx.operate_read_op(op, key)
+        except rados.ObjectNotFound:
+            return None
+        return next((value or b"" for _name, value in found), None)
+
+
 def remove_keys(ioctx: rados.Ioctx, key: str, names: Sequence[str]) -> None:
     """Remove entries, all at once or none. Missing ones are no error, nor is a missing object."""
     with rados.WriteOpCtx() as op, contextlib.suppress(rados.ObjectNotFound):

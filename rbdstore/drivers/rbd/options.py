@@ -44,7 +44,10 @@ _UUID: Final = r"\A([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12})?\Z"
 OPTIONS: Final[tuple[cfg.Opt, ...]] = (
     cfg.StrOpt(
         "rbd_user",
-        deprecated_opts=[cfg.DeprecatedOpt("rbd_store_user")],
+        deprecated_opts=[
+            cfg.DeprecatedOpt("rbd_store_user"),
+            cfg.DeprecatedOpt("backup_ceph_user"),
+        ],
         help="The cluster's user to connect as, without 'client.'. Its key must be in a keyring "
         "that ceph.conf names and the service can read. Default: admin.",
     ),
@@ -54,6 +57,7 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
         deprecated_opts=[
             cfg.DeprecatedOpt("rbd_store_ceph_conf"),
             cfg.DeprecatedOpt("images_rbd_ceph_conf"),
+            cfg.DeprecatedOpt("backup_ceph_conf"),
         ],
         help="Path of the cluster's ceph.conf. Empty: /etc/ceph/<rbd_cluster_name>.conf and the "
         "other places where Ceph looks.",

@@ -421,6 +421,10 @@ class RbdPool(driver.Pool):
         with self._ioctx(reads=True) as ioctx:
             return objects.get_keys(ioctx, key)
 
+    def get_key(self, key: str, name: str) -> bytes | None:
+        with self._ioctx() as ioctx:
+            return objects.get_key(ioctx, key, name)
+
     def remove_keys(self, key: str, names: Sequence[str]) -> None:
         with self._ioctx() as ioctx:
             objects.remove_keys(ioctx, key, names)

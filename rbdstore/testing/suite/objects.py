@@ -25,6 +25,13 @@ class ObjectSuite(Suite):
         pool.remove_keys(KEY, ["a", "c", "nope"])
         assert pool.get_keys(KEY) == {"b": b"3"}
 
+    def test_one_entry(self, pool: Pool) -> None:
+        assert pool.get_key(KEY, "a") is None
+        pool.set_keys(KEY, {"a": b"1", "b": b""})
+        assert pool.get_key(KEY, "a") == b"1"
+        assert pool.get_key(KEY, "b") == b""
+        assert pool.get_key(KEY, "ab") is None
+
     def test_any_bytes_under_any_name(self, pool: Pool) -> None:
         entries = {"ü/@ name": bytes(range(256)), "empty": b"", "long": b"\0" * 100_000}
         pool.set_keys(KEY, entries)

@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backups of a volume of 10 GiB, beside Cinder's way of making them, and beside a deep copy.
+
+``python bench/backups.py [backups] [deep_copies] [chains] [--pairs N] [--out FOLDER] [--resume]
+[--quick]``
+"""
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import random
+import statistics
+import subprocess
+import time
+
+import rados
+import rbd
+from measuring import ceph, program
+from measuring.rounds import Case, seconds
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+PIECE = 4 * MiB
+# The monitors do at once what comes after a second of rest, and gather what comes sooner.
+PAUSE = 1.2
+
+
+class Client:
+    """librbd alone, on the pools of a case."""
+
+    def __init__(self, given):
+        self._conf = given.ceph.conf_path
+
+    @contextlib.contextmanager
+    def ioctx(self, pool):
+        with (
+            rados.Rados(conffile=self._conf, rados_id="admin") as client,
+            client.open_ioctx(pool) as ioctx,
+        ):
+            yield ioctx
+
+    @contextlib.contextmanager
+    def open(self, pool, name, snap=None):
+        with (
+            self.ioctx(pool) as ioctx,
+            rbd.Image(ioctx, name, snapshot=snap, read_only=snap is not None) as image,
+        ):
+            yield image
+
+    def create(self, pool, name, size):
+        with self.ioctx(pool) as ioctx:
+            rbd.RBD().create(ioctx, name, size)
+
+    def remove(self, pool, name):
+        with self.open(pool, name) as image:
+            for snap in list(image.list_snaps()):
+                image.remove_snap(snap["name"])
+        with self.ioctx(pool) as ioctx:
+            rbd.RBD().remove(ioctx, name)
+
+    def check_same(self, name, other):
+        """:raises RuntimeError: two volumes differ"""
+        if self._digest(name) != self._digest(other):
+            raise RuntimeError(f"{other} is not what {name} is")
+
+    def _digest(self, name):
+        digest, offsets = hashlib.blake2b(), []
+
+        def meet(offset, _length, exists):
+            if exists:
+                offsets.append(offset)
+
+        with self.open("volumes", name) as image:
+            image.diff_iterate(0, image.size(), None, meet, whole_object=True)
+            for offset in offsets:
+                piece = image.read(offset, PIECE)
+                if any(piece):
+                    digest.update(b"%d" % offset + piece)
+        return digest.digest()
+
+
+class Volume:
+    """A volume of 10 GiB with 1 GiB of data; a tenth of that where it is only tried."""
+
+    def __init__(self, given, name):
+        self._scale = 10 if given.quick else 1
+        self.size = 10 * GiB // self._scale
+        self.name = name
+        self._client = Client(given)
+        # Both sides back up the same.
+        self._random = random.Random("volume")
+        self._client.create("volumes", name, self.size)
+        self._write(range(0, self.size, 10 * PIECE), PIECE)
+
+    def change(self, length, piece=PIECE):
+        """Write so many bytes anew, in pieces that lie anywhere, each in an object of its own."""
+        count = length // self._scale // piece
+        self._write(self._random.sample(range(0, self.size, PIECE), count), piece)
+
+    def snap(self, name):
+        with self._client.open("volumes", self.name) as image:
+            image.create_snap(name)
+
+    def remove(self):
+        self._client.remove("volumes", self.name)
+
+    def _write(self, offsets, length):
+        with self._client.open("volumes", self.name) as image:
+            for offset in offsets:
+                image.write(self._random.randbytes(length), offset)
+            image.flush()
+
+
+class Ours:
+    def __init__(self, given, volume):
+        conf = given.ceph.conf_path
+        self._stack = contextlib.ExitStack()
+        self._backups = self._stack.enter_context(ceph.connect(conf, "backups")).backups
+        self._volumes = self._stack.enter_context(ceph.connect(conf, "volumes")).volumes
+        self._volume = volume
+        self._made = []
+
+    def full(self):
+        self._create(False)
+
+    def increment(self):
+        self._create(True)
+
+    def _create(self, incremental):
+        backup_id = f"{self._volume.name}-{len(self._made)}"
+        self._made.append(backup_id)
+        self._backups.create(self._volumes, self._volume.name, backup_id, incremental=incremental)
+
+    def restore(self, number, name):
+        self._backups.restore(self._made[number], self._volumes, name)
+
+    def forget(self):
+        for backup_id in reversed(self._made):
+            self._backups.delete(backup_id)
+        self._stack.close()
+
+
+class Stock:
+    """What Cinder's Ceph backup driver does: a snapshot, and two processes with a pipe between.
+
+    Its driver asks Cinder's database, connects and looks at lists besides.
+    """
+
+    def __init__(self, given, volume):
+        self._conf = given.ceph.conf_path
+        self._client = Client(given)
+        self._volume = volume
+        self._base = f"{volume.name}.backup.backup-0"
+        self._snaps = []
+
+    def full(self):
+        self._client.create("backups", self._base, self._volume.size)
+        self._back_up()
+
+    def increment(self):
+        self._back_up("--from-snap", self._snaps[-1])
+
+    def _back_up(self, *since):
+        snap = f"backup.backup-{len(self._snaps)}.snap.{time.time()}"
+        self._snaps.append(snap)
+        self._volume.snap(snap)
+        self._pipe([*since, f"volumes/{self._volume.name}@{snap}"], f"backups/{self._base}")
+
+    def restore(self, number, name):
+        self._client.create("volumes", name, self._volume.size)
+        # It makes a snapshot of that name there, too, which Cinder's driver leaves.
+        self._pipe([f"backups/{self._base}@{self._snaps[number]}"], f"volumes/{name}")
+
+    def _pipe(self, exported, imported):
+        with subprocess.Popen(
+            ["rbd", *self._options, "export-diff", *exported, "-"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as source:
+            command = ["rbd", *self._options, "import-diff", "-", imported]
+            subprocess.run(command, stdin=source.stdout, stderr=subprocess.DEVNULL, check=True)
+
+    @property
+    def _options(self):
+        return ["--id", "admin", "--conf", self._conf]
+
+    def forget(self):
+        self._client.remove("backups", self._base)
+
+
+class Copy(Stock):
+    """A deep copy by librbd: of all of an image, with its snapshots."""
+
+    def full(self):
+        self._snaps.append("backup-0")
+        self._volume.snap("backup-0")
+        self._copy(f"volumes/{self._volume.name}", f"backups/{self._base}")
+
+    def restore(self, number, name):
+        self._copy(f"backups/{self._base}", f"volumes/{name}")
+
+    def _copy(self, source, target):
+        subprocess.run(
+            ["rbd", *self._options, "deep", "cp", "--no-progress", source, target], check=True
+        )
+
+
+FULL = "full, of 1 GiB of data"
+CHANGES = {
+    "increment, 1 % (100 MiB) changed": (GiB // 10, PIECE),
+    "increment, 10 % (1 GiB) changed": (GiB, PIECE),
+    "increment, 10 MiB changed": (10 * MiB, PIECE),
+}
+SCATTERED = {"increment, 64 KiB in each of 1,000 objects": (1000 * 64 * KiB, 64 * KiB)}
+RESTORE_FULL, RESTORE_LAST = "restore of the full one", "restore of the last increment"
+RESTORE_SCATTERED = "restore of that increment"
+
+
+def timed(took, row, do, *args):
+    time.sleep(PAUSE)
+    took[row] = seconds(do, *args)
+
+
+@contextlib.contextmanager
+def backups(kinds, changes, last, told, given):
+    """Measure a full backup, increments and restores; ``last`` is the row of the last one's."""
+    client = Client(given)
+    numbers = itertools.count()
+
+    def measure(kind):
+        volume = Volume(given, f"volume-{next(numbers)}")
+        side = kind(given, volume)
+        took = {}
+        timed(took, FULL, side.full)
+        for row, change in changes.items():
+            volume.change(*change)
+            timed(took, row, side.increment)
+        restored = f"{volume.name}-restored"
+        if changes:
+            timed(took, last, side.restore, -1, restored)
+            client.check_same(volume.name, restored)
+            client.remove("volumes", restored)
+        timed(took, RESTORE_FULL, side.restore, 0, restored)
+        if not changes:
+            client.check_same(volume.name, restored)
+        client.remove("volumes", restored)
+        side.forget()
+        volume.remove()
+        ceph.check_empty(given.ceph, "volumes")
+        ceph.check_empty(given.ceph, "backups")
+        return {row: took[row] for row in told}
+
+    yield Case({name: functools.partial(measure, kind) for name, kind in kinds.items()})
+
+
+def lengthened(volume, side, count):
+    """Make increments; the seconds of the last three, by their median."""
+    took = [{} for _ in range(count)]
+    for each in took:
+        volume.change(GiB // 10)
+        timed(each, INCREMENT, side.increment)
+    return statistics.median(each[INCREMENT] for each in took[-3:])
+
+
+@contextlib.contextmanager
+def chains(given):
+    """One side begins a chain, the other one ends it."""
+    length = 6 if given.quick else 30
+    client = Client(given)
+    chain = []
+
+    def begin():
+        volume = Volume(given, "volume-1")
+        side = Ours(given, volume)
+        chain[:] = volume, side
+        took = {}
+        side.full()
+        took[INCREMENT] = lengthened(volume, side, 4)
+        # Of as much as the last one is of: the chain's own full one has less data.
+        other = Volume(given, "volume-2")
+        for _ in range(length):
+            other.change(GiB // 10)
+        whole = Ours(given, other)
+        whole.full()
+        timed(took, RESTORE, whole.restore, 0, "volume-3")
+        client.remove("volumes", "volume-3")
+        whole.forget()
+        other.remove()
+        return took
+
+    def end():
+        volume, side = chain
+        took = {}
+        took[INCREMENT] = lengthened(volume, side, length - 4)
+        timed(took, RESTORE, side.restore, -1, "volume-3")
+        client.check_same(volume.name, "volume-3")
+        client.remove("volumes", "volume-3")
+        side.forget()
+        volume.remove()
+        return took
+
+    yield Case(dict(zip(ENDS, (begin, end), strict=True)))
+    for pool in ("volumes", "backups"):
+        ceph.check_empty(given.ceph, pool)
+
+
+STOCK = {"rbdstore": Ours, "export-diff, import-diff": Stock}
+COPIES = {"rbdstore": Ours, "rbd deep cp": Copy}
+ENDS = ("at the beginning", "at the end")
+INCREMENT, RESTORE = "an increment of 100 MiB", "a restore"
+# What was overwritten is kept by snapshots, on both sides.
+LARGE = {"memstore device bytes": 14 << 30}
+NOTE = (
+    "A volume of 10 GiB; each object of 4 MiB that is written or changed is so at a random place, "
+    "and the percents are those of the volume. Each is timed after a pause, so that nothing waits "
+    "for the monitors to end what came before. "
+)
+
+
+def plan(kinds, changes, last, told, lasts):
+    make = functools.partial(backups, kinds, changes, last, told)
+    return program.Plan(make, lasts, settings=LARGE)
+
+
+BACKUPS = program.Table(
+    name="backups",
+    title="Backups, beside a snapshot and `rbd export-diff | rbd import-diff`",
+    sides=tuple(STOCK),
+    cases={
+        "whole objects": plan(
+            STOCK, CHANGES, RESTORE_LAST, (FULL, *CHANGES, RESTORE_FULL, RESTORE_LAST), 90
+        ),
+        "scattered": plan(
+            STOCK, SCATTERED, RESTORE_SCATTERED, (*SCATTERED, RESTORE_SCATTERED), 60
+        ),
+    },
+    wanted={
+        FULL: ">= 2",
+        "increment, 1 % (100 MiB) changed": ">= 1",
+        "increment, 10 % (1 GiB) changed": ">= 1.5",
+    },
+    note=NOTE + "The pipe is what Cinder's Ceph backup driver does, without what that does "
+    "besides. A restore is one into a new volume, whose creation is timed. Restored volumes are "
+    "compared with the backed-up ones.",
+)
+
+COPYING = program.Table(
+    name="deep_copies",
+    title="Full backups, beside `rbd deep cp`",
+    sides=tuple(COPIES),
+    cases={"deep cp": plan(COPIES, {}, "", (FULL, RESTORE_FULL), 30)},
+    wanted={},
+    note=NOTE + "A deep copy has no checksums, and knows no increments.",
+)
+
+CHAINS = program.Table(
+    name="chains",
+    title="A chain of 30 increments",
+    sides=ENDS,
+    cases={"chain": program.Plan(chains, 150, settings=LARGE)},
+    wanted={INCREMENT: "<= 1.3", RESTORE: "<= 1.5"},
+    ratio="times as long",
+    note=NOTE + "Told is, of the increments, the median of the 2nd to the 4th and of the 28th to "
+    "the 30th; of the restores, that of a full backup and that of the 30th increment, of as much "
+    "data.",
+)
+
+if __name__ == "__main__":
+    program.main(__doc__, BACKUPS, COPYING, CHAINS)

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What of an image has to be read for a backup, chunk by chunk."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+from rbdstore.driver import Extent, Image
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Change:
+    """A chunk that may have changed.
+
+    :ivar exists: whether there may be data in it
+    :ivar pieces: the extents in it that changed, holes too; empty: perhaps all of it
+    """
+
+    number: int
+    exists: bool
+    pieces: tuple[Extent, ...] = ()
+
+
+def everything(image: Image, chunk_size: int, *, trust: bool = True) -> Iterator[Change]:
+    """All that an image has data in, the parents' included.
+
+    :param trust: believe the object map
+    """
+    found = image.extents(0, image.size(), whole_object=trust)
+    for number in _numbers((extent for extent in found if extent.exists), chunk_size):
+        yield Change(number, True)
+
+
+def since(
+    image: Image, snap: str, old_size: int, chunk_size: int, *, trust: bool = True
+) -> Iterator[Change]:
+    """What has changed in an image since a snap of it, of ``old_size`` bytes.
+
+    :param trust: believe the object map
+    """
+    size = image.size()
+    found = _since(image, snap, size, chunk_size, trust)
+    if image.parent() is not None:
+        # Where a clone lost an object, by a rollback, its parent's data show again.
+        found = (dataclasses.replace(change, exists=True, pieces=()) for change in found)
+    if size < old_size and size % chunk_size:
+        # What it was cut off to is another chunk than before, whether or not a diff has it.
+        found = _with_last(found, size // chunk_size)
+    yield from found
+
+
+def _since(image: Image, snap: str, size: int, chunk_size: int, trust: bool) -> Iterator[Change]:
+    if not trust:
+        yield from _grouped(image.extents(0, size, from_snap=snap), chunk_size)
+        return
+    for extent in image.extents(0, size, from_snap=snap, whole_object=True):
+        if not extent.exists:
+            for number in _numbers([extent], chunk_size):
+                yield Change(number, False)
+        else:
+            # An object that was touched is asked for the bytes.
+            pieces = image.extents(extent.offset, extent.length, from_snap=snap)
+            yield from _grouped(pieces, chunk_size)
+
+
+def _with_last(found: Iterable[Change], last: int) -> Iterator[Change]:
+    for change in found:
+        if change.number < last:
+            yield change
+    yield Change(last, True)
+
+
+def _numbers(extents: Iterable[Extent], chunk_size: int) -> Iterator[int]:
+    """The chunks that extents touch, each once."""
+    following = 0
+    for extent in extents:
+        first = max(following, extent.offset // chunk_size)
+        following = max(following, -(-(extent.offset + extent.length) // chunk_size))
+        yield from range(first, following)
+
+
+def _grouped(extents: Iterable[Extent], chunk_size: int) -> Iterator[Change]:
+    """The same as changes of chunks."""
+    number, pieces = -1, list[Extent]()
+    for extent in cut(extents, chunk_size):
+        if extent.offset // chunk_size != number:
+            if pieces:
+                yield _change(number, pieces)
+            number, pieces = extent.offset // chunk_size, []
+        pieces.append(extent)
+    if pieces:
+        yield _change(number, pieces)
+
+
+def _change(number: int, pieces: list[Extent]) -> Change:
+    return Change(number, True, tuple(pieces))
+
+
+def cut(extents: Iterable[Extent], chunk_size: int) -> Iterator[Extent]:
+    """Extents that end where chunks do."""
+    for extent in extents:
+        start, end = extent.offset, extent.offset + extent.length
+        while start < end:
+            stop = min(end, (start // chunk_size + 1) * chunk_size)
+            yield Extent(start, stop - start, extent.exists)
+            start = stop

@@ -1,0 +1,341 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backups of volumes: full ones and increments, restored and verified, as client.cinder-backup."""
+
+import itertools
+
+import pytest
+import samples
+
+from rbdstore import exceptions, manifests, spec
+
+MiB = samples.MiB
+SIZE = 20 * MiB + 5
+
+
+@pytest.fixture
+def source(volumes, raw, backups):
+    """A volume with data here and there, deleted at the end with all backups."""
+    volumes.create("source", SIZE)
+    raw.write("volumes", "source", samples.pattern("before", 6 * MiB), 3 * MiB)
+    raw.write("volumes", "source", b"x" * 5, 20 * MiB)
+    yield "source"
+    clear(volumes, backups)
+
+
+def clear(volumes, backups):
+    for volume in volumes.list():
+        volumes.delete(volume.name)
+    # Damaged ones, too, which are not listed; increments first.
+    for backup_id in ("b4", "b3", "b2", "b1", "b0"):
+        backups.delete(backup_id)
+    assert backups.list() == []
+
+
+def discard(volumes, name, offset, length):
+    with volumes.pool.open(name, read_only=False) as image:
+        image.discard(offset, length)
+        image.flush()
+
+
+def backed_up(volumes, backups, raw, name, backup_id, **how):
+    """Back up a volume; give the backup, and what it must restore to."""
+    made = backups.create(volumes, name, backup_id, **how)
+    return made, raw.read("volumes", name)
+
+
+def check(volumes, backups, raw, backup_id, expected):
+    """See that a backup is whole, and restores to a new volume."""
+    verified = backups.verify(backup_id)
+    assert verified.sound, verified.damage
+    volumes_made = backups.restore(backup_id, volumes, "restored")
+    assert volumes_made.size == len(expected)
+    assert raw.read("volumes", "restored") == expected
+    volumes.delete("restored")
+
+
+def three(volumes, backups, raw, source):
+    """A full backup and two increments: with a write and a discard; after it grew."""
+    points = {}
+    _, points["b1"] = backed_up(volumes, backups, raw, source, "b1")
+    raw.write("volumes", source, b"written", 1000)
+    discard(volumes, source, 4 * MiB, 4 * MiB)
+    _, points["b2"] = backed_up(volumes, backups, raw, source, "b2")
+    volumes.extend(source, 30 * MiB)
+    raw.write("volumes", source, b"at the end", 30 * MiB - 10)
+    _, points["b3"] = backed_up(volumes, backups, raw, source, "b3")
+    return points
+
+
+def test_a_full_backup(volumes, backups, raw, source):
+    seen = []
+    made, data = backed_up(
+        volumes, backups, raw, source, "b1", progress=lambda *done: seen.append(done)
+    )
+    assert (made.id, made.volume, made.size, made.kind) == ("b1", source, SIZE, "full")
+    # Of six objects four have data, and no more is in the backup.
+    assert made.stored == 4 * raw.object_size("volumes", source)
+    assert raw.data_objects("backups", "source.backup.b1") == 4
+    assert seen[-1] == (12 * MiB + 5, 12 * MiB + 5)
+    assert backups.show("b1") == made
+    assert backups.list() == backups.list(source) == [made]
+    assert backups.list("another") == []
+    check(volumes, backups, raw, "b1", data)
+
+
+def test_increments_restore_to_every_point(volumes, backups, raw, source):
+    points = three(volumes, backups, raw, source)
+    assert [(each.id, each.kind, each.parent) for each in backups.list()] == [
+        ("b1", "full", None),
+        ("b2", "incremental", "b1"),
+        ("b3", "incremental", "b2"),
+    ]
+    # Two objects were written to, one of them discarded; then one.
+    assert [each.stored for each in backups.list()][1:] == [8 * MiB, 4 * MiB]
+    for backup_id, data in points.items():
+        check(volumes, backups, raw, backup_id, data)
+
+
+@pytest.mark.parametrize("gone", [*itertools.permutations(["b1", "b2", "b3"])], ids="-".join)
+def test_backups_go_in_any_order_and_the_others_stay(volumes, backups, raw, source, gone):
+    points = three(volumes, backups, raw, source)
+    for backup_id in gone:
+        backups.delete(backup_id)
+        del points[backup_id]
+        for other, data in points.items():
+            check(volumes, backups, raw, other, data)
+    assert raw.images("backups") == []
+    assert raw.snaps("volumes", source) == []
+
+
+def test_they_are_pruned(volumes, backups, raw, source):
+    points = three(volumes, backups, raw, source)
+    assert backups.prune(source, 2) == ["b1"]
+    assert backups.prune(source, 2) == []
+    assert backups.prune(source, 1) == ["b2"]
+    check(volumes, backups, raw, "b3", points["b3"])
+    assert len(raw.snaps("volumes", source)) == 1
+    assert backups.prune(source, 0) == ["b3"]
+    assert raw.snaps("volumes", source) == []
+
+
+def test_a_users_snapshot_is_backed_up(volumes, backups, raw, source):
+    volumes.create_snapshot(source, "then")
+    then = raw.read("volumes", source)
+    raw.write("volumes", source, b"later", 4 * MiB)
+    made = backups.create(volumes, source, "b1", snapshot="then")
+    assert made.source.snap == "then"
+    check(volumes, backups, raw, "b1", then)
+    # It is what the next increment begins at.
+    made, now = backed_up(volumes, backups, raw, source, "b2")
+    assert (made.kind, made.stored) == ("incremental", 4 * MiB)
+    check(volumes, backups, raw, "b2", now)
+    backups.delete("b1")
+    assert volumes.get(source).snapshots == ("then",)
+    volumes.delete_snapshot(source, "then")
+
+
+def test_why_it_is_a_full_one(volumes, backups, raw, source):
+    assert "first" in backups.create(volumes, source, "b1").reason
+    assert backups.create(volumes, source, "b2", incremental=False).reason == ""
+    for snap in raw.snaps("volumes", source):
+        raw.remove_snap("volumes", source, snap)
+    made = backups.create(volumes, source, "b3")
+    assert made.kind == "full"
+    assert "none of the snapshots" in made.reason
+    assert backups.show("b3").reason == made.reason
+
+
+def test_few_snapshots_are_kept_on_the_volume(place, volumes, raw, source):
+    few = place.backups(backup_ceph_max_snapshots=1)
+    for number in range(4):
+        assert few.create(volumes, source, f"b{number}").kind == (
+            "incremental" if number else "full"
+        )
+    assert len(raw.snaps("volumes", source)) <= 2
+
+
+def test_every_object_is_asked_for_where_the_map_is_not_trusted(place, volumes, raw, source):
+    paranoid = place.backups(backup_trust_fast_diff=False)
+    points = three(volumes, paranoid, raw, source)
+    for backup_id, data in points.items():
+        check(volumes, paranoid, raw, backup_id, data)
+
+
+def test_backups_are_in_nobodys_way(volumes, backups, raw, source):
+    points = three(volumes, backups, raw, source)
+    assert volumes.get(source).snapshots == ()
+    with pytest.raises(exceptions.InvalidName):
+        volumes.delete_snapshot(source, raw.snaps("volumes", source)[0])
+    volumes.create_cloned_volume("clone", source)
+    volumes.delete("clone")
+    volumes.delete(source)
+    assert raw.images("volumes") == []
+    assert raw.trash("volumes") == {}
+    check(volumes, backups, raw, "b2", points["b2"])
+
+
+def test_a_clones_backup_has_its_parents_data(volumes, backups, raw, source):
+    volumes.create_cloned_volume("clone", source)
+    raw.write("volumes", "clone", b"its own", 10 * MiB)
+    _, first = backed_up(volumes, backups, raw, "clone", "b1")
+    discard(volumes, "clone", 3 * MiB, 2 * MiB)
+    made, second = backed_up(volumes, backups, raw, "clone", "b2")
+    assert made.kind == "incremental"
+    check(volumes, backups, raw, "b1", first)
+    check(volumes, backups, raw, "b2", second)
+
+
+# Restoring to a volume that exists
+
+
+def test_only_what_differs_is_written(volumes, backups, raw, source):
+    points = three(volumes, backups, raw, source)
+    raw.write("volumes", source, b"written since", 17 * MiB)
+    seen = []
+    backups.restore("b3", volumes, source, progress=lambda *done: seen.append(done))
+    assert raw.read("volumes", source) == points["b3"]
+    # One object, and the end.
+    assert seen == [(20 * MiB, 30 * MiB), (30 * MiB, 30 * MiB)]
+    backups.restore("b1", volumes, source)
+    assert raw.read("volumes", source) == points["b1"].ljust(30 * MiB, b"\0")
+
+
+@pytest.mark.parametrize("size", [5 * MiB + 3, SIZE, 40 * MiB])
+def test_a_volume_of_any_size_is_overwritten(volumes, backups, raw, source, size):
+    _, data = backed_up(volumes, backups, raw, source, "b1")
+    volumes.create("other", size)
+    raw.write("volumes", "other", samples.pattern("other", size))
+    assert backups.restore("b1", volumes, "other").size == max(size, SIZE)
+    assert raw.read("volumes", "other") == data.ljust(size, b"\0")
+
+
+def test_what_is_beyond_a_backup_can_be_kept(place, volumes, raw, source):
+    keeping = place.backups(restore_discard_excess_bytes=False)
+    _, data = backed_up(volumes, keeping, raw, source, "b1")
+    other = samples.pattern("other", 30 * MiB)
+    volumes.create("other", 30 * MiB)
+    raw.write("volumes", "other", other)
+    keeping.restore("b1", volumes, "other")
+    assert raw.read("volumes", "other") == data + other[SIZE:]
+
+
+def test_a_volume_in_use_is_not_overwritten(volumes, backups, raw, place, source):
+    backups.create(volumes, source, "b1")
+    with place.held_open("volumes", source), pytest.raises(exceptions.InUse):
+        backups.restore("b1", volumes, source)
+
+
+# What is wrong
+
+
+def test_what_is_not_there(volumes, backups, unchanged):
+    for call in (backups.show, backups.verify, lambda key: backups.restore(key, volumes, "new")):
+        with pytest.raises(exceptions.BackupNotFound):
+            call("b1")
+    with pytest.raises(exceptions.ImageNotFound):
+        backups.create(volumes, "source", "b1")
+    backups.delete("b1")
+    assert backups.list() == []
+
+
+def test_an_id_that_is_taken(volumes, backups, source):
+    backups.create(volumes, source, "b1")
+    with pytest.raises(exceptions.Duplicate):
+        backups.create(volumes, source, "b1")
+    assert [backup.id for backup in backups.list()] == ["b1"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("", "b1"), ("source", "b/1"), ("source", "x" * 215), (7, "b1"), ("source", None)],
+)
+def test_wrong_names(volumes, backups, arguments):
+    with pytest.raises(exceptions.InvalidName):
+        backups.create(volumes, *arguments)
+
+
+@pytest.mark.parametrize(
+    "how", [{"incremental": "perhaps"}, {"progress": 7}, {"snapshot": "rbdstore.backup.x"}]
+)
+def test_wrong_arguments(volumes, backups, source, how):
+    with pytest.raises(exceptions.InvalidInput):
+        backups.create(volumes, source, "b1", **how)
+    with pytest.raises(exceptions.InvalidInput):
+        backups.prune(source, -1)
+
+
+# Damage
+
+
+def broken(volumes, backups, text, backup_id="b2"):
+    """See that a backup is found to be damaged, and is not restored."""
+    verified = backups.verify(backup_id)
+    assert not verified.sound
+    assert text in verified.damage[0].text
+    with pytest.raises(exceptions.BrokenBackup, match=backup_id):
+        backups.restore(backup_id, volumes, "restored")
+    assert [volume.name for volume in volumes.list()] == ["source"]
+
+
+@pytest.fixture
+def kept(volumes, backups, raw, source):
+    """A full backup and two increments; what is damaged is removed by hand."""
+    return three(volumes, backups, raw, source)
+
+
+def test_a_flipped_byte(volumes, backups, raw, kept):
+    raw.flip("backups", "source.backup.b1", 8 * MiB + 100)
+    broken(volumes, backups, "chunk at 8388608 of source.backup.b1")
+    verified = backups.verify("b2")
+    assert [(each.what, each.offset) for each in verified.damage] == [("chunk", 8 * MiB)]
+    assert "is damaged" in verified.damage[0].text
+
+
+def test_a_missing_chunk(volumes, backups, raw, kept):
+    raw.lose("backups", "source.backup.b1", 8 * MiB)
+    broken(volumes, backups, "chunk at 8388608 of source.backup.b1")
+    assert "is missing" in backups.verify("b2").damage[0].text
+
+
+def test_a_missing_image(volumes, backups, raw, kept):
+    raw.remove("backups", "source.backup.b1")
+    broken(volumes, backups, "the image source.backup.b1 is missing")
+
+
+def test_a_missing_snapshot(volumes, backups, raw, kept):
+    raw.remove_snap("backups", "source.backup.b1", backups.show("b2").base.snap)
+    broken(volumes, backups, "of source.backup.b1 is missing")
+    # The others are whole.
+    assert backups.verify("b1").sound
+    assert backups.verify("b3").sound
+
+
+def test_a_missing_manifest(volumes, backups, kept):
+    backups._pool.remove_object(spec.backup_object("b1"))
+    broken(volumes, backups, "backup b1 in pool backups: its manifest is missing")
+    assert [backup.id for backup in backups.list()] == ["b2", "b3"]
+
+
+@pytest.mark.parametrize("entry", ["head", "part/00000000"])
+@pytest.mark.parametrize("length", [0, 10, -1])
+def test_a_truncated_manifest(volumes, backups, kept, entry, length):
+    key = spec.backup_object("b2")
+    whole = backups._pool.get_key(key, entry)
+    backups._pool.set_keys(key, {entry: whole[:length]})
+    broken(volumes, backups, "backup b2 in pool backups")
+    # Nothing of a volume that exists is written.
+    with pytest.raises(exceptions.BrokenBackup):
+        backups.restore("b2", volumes, "source")
+    assert volumes.get("source").size == 30 * MiB
+    backups._pool.set_keys(key, {entry: whole})
+    assert backups.verify("b2").sound
+
+
+def test_a_manifest_of_another_release(volumes, backups, kept, monkeypatch):
+    manifest = manifests.read(backups._pool, "b2")
+    monkeypatch.setattr(manifests, "_VERSION", 2)
+    manifests.write(backups._pool, manifest)
+    monkeypatch.undo()
+    broken(volumes, backups, "version 2")
+    with pytest.raises(exceptions.BrokenBackup, match="version 2"):
+        backups.show("b2")
