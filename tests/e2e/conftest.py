@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services that the tests drive, each started at its first need, on one real Ceph."""
+
+import contextlib
+
+import glance_service
+import pools
+import pytest
+import rados
+
+
+@pytest.fixture(scope="session")
+def glance_database(tmp_path_factory):
+    """An empty one, to be copied: to make it takes longer than to start the service."""
+    return glance_service.make_database(tmp_path_factory.mktemp("glance-database") / "service")
+
+
+@pytest.fixture(scope="session")
+def make_glance(tmp_path_factory, ceph, glance_database):
+    """Start Glance services, which are stopped in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(driver, **options):
+            folder = tmp_path_factory.mktemp(f"glance-{driver}") / "service"
+            section = glance_service.options(ceph, **options)
+            return stack.enter_context(
+                glance_service.Glance(folder, driver, section, database=glance_database)
+            )
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def glance(make_glance):
+    """A Glance over this library."""
+    return make_glance(glance_service.RBDSTORE)
+
+
+@pytest.fixture(scope="session")
+def stock_glance(make_glance):
+    """A Glance over glance_store's own rbd driver, on the same pool."""
+    return make_glance(glance_service.STOCK)
+
+
+@pytest.fixture
+def admin(ceph):
+    with rados.Rados(conffile=ceph.conf_path, rados_id="admin") as client:
+        yield client
+
+
+@pytest.fixture
+def nothing_left(admin):
+    """See that a test leaves nothing behind, down to the RADOS objects."""
+    yield
+    try:
+        pools.assert_empty(admin)
+    finally:
+        # So that one failure is one failure.
+        for pool in admin.list_pools():
+            pools.clear(admin, pool)
