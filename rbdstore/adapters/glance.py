@@ -139,8 +139,8 @@ class Store(driver.Store):
     WRITE_CHUNKSIZE = CHUNK_SIZE
     EXAMPLE_URL = "rbd://<FSID>/<POOL>/<IMAGE>/<SNAP>"
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, conf: cfg.ConfigOpts, backend: str | None = None) -> None:
+        super().__init__(conf, backend)
         self._store: rbdstore.Store | None = None
         if self.backend_group:
             self.store_conf = driver.BackendGroupConfiguration(
@@ -172,6 +172,11 @@ class Store(driver.Store):
             raise glance_store.BadStoreConfiguration(
                 store_name=self.backend_group or NAME, reason=error
             ) from error
+
+    def close(self) -> None:
+        """Disconnect; glance_store itself never does."""
+        if self._store is not None:
+            self._store.close()
 
     @capabilities.check
     def get(
