@@ -10,9 +10,9 @@ from oslo_config import cfg
 CONF = cfg.CONF
 
 
-def options(place, pool="images", **more):
+def options(place, pool="images", user="glance", **more):
     """The section of a store over a place, with the stock driver's names."""
-    values = place.options(pool, "glance", rbdstore_driver=place.driver, **more)
+    values = place.options(pool, user, rbdstore_driver=place.driver, **more)
     for ours, theirs in (
         ("rbd_pool", "rbd_store_pool"),
         ("rbd_user", "rbd_store_user"),

@@ -277,7 +277,7 @@ def test_there_are_no_access_control_lists(store):
 def test_several_backends(place, tmp_path):
     sections = {
         "fast": glance_place.options(place),
-        "slow": glance_place.options(place, "volumes"),
+        "slow": glance_place.options(place, "volumes", "cinder"),
     }
     with glance_place.configured(tmp_path, sections):
         other = samples.pattern("other", MiB)

@@ -2,9 +2,12 @@
 """The services that the tests drive, each started at its first need, on one real Ceph."""
 
 import contextlib
+import json
+import sys
 
 import glance_service
 import pools
+import processes
 import pytest
 import rados
 
@@ -20,11 +23,12 @@ def make_glance(tmp_path_factory, ceph, glance_database):
     """Start Glance services, which are stopped in the end."""
     with contextlib.ExitStack() as stack:
 
-        def make(driver, **options):
+        def make(driver, *, beside=None, **options):
             folder = tmp_path_factory.mktemp(f"glance-{driver}") / "service"
             section = glance_service.options(ceph, **options)
+            template = None if beside else glance_database
             return stack.enter_context(
-                glance_service.Glance(folder, driver, section, database=glance_database)
+                glance_service.Glance(folder, driver, section, template=template, beside=beside)
             )
 
         yield make
@@ -58,3 +62,16 @@ def nothing_left(admin):
         # So that one failure is one failure.
         for pool in admin.list_pools():
             pools.clear(admin, pool)
+
+
+@pytest.fixture
+def collect(ceph):
+    """Run ``rbdstore gc --apply`` on a pool, as a user; return what it says."""
+
+    def run(pool, user):
+        options = {"rbd_ceph_conf": ceph.conf_path, "rbd_pool": pool, "rbd_user": user}
+        words = [word for name in options for word in ("--option", f"{name}={options[name]}")]
+        command = [sys.executable, "-m", "rbdstore.cli", "--driver", "rbd", *words]
+        return json.loads(processes.run(*command, "gc", "--apply", "--format", "json"))
+
+    return run

@@ -58,6 +58,10 @@ class Client:
     def stores(self):
         return self._call("GET", "/v2/info/stores").json()["stores"]
 
+    def stores_detail(self):
+        """The answer, whatever its status."""
+        return requests.get(f"{self.url}/v2/info/stores/detail", timeout=LIMIT)
+
     def _call(self, method, path, **options):
         answer = requests.request(method, self.url + path, timeout=LIMIT, **options)
         if not answer.ok:

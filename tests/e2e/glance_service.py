@@ -31,17 +31,19 @@ class Glance(processes.Service):
 
     :ivar client: what drives it (:class:`glance_client.Client`)
     :ivar driver: the name of its store's driver
+    :ivar database: the path of its database
     """
 
-    def __init__(self, folder, driver, section, *, database=None, default=None):
+    def __init__(self, folder, driver, section, *, template=None, beside=None):
         """Describe one in ``folder``, which is made.
 
         :param driver: of the store ``ceph``
         :param section: that store's options
-        :param database: one to begin with, which is copied; None: an empty one is made
-        :param default: options of the section ``[DEFAULT]``, to be added
+        :param template: a database to begin with, which is copied; None: an empty one is made
+        :param beside: another service, whose database it has, too
         """
         self.driver = driver
+        self.database = beside.database if beside else folder / "glance.sqlite"
         self._etc = folder / "etc"
         self._etc.mkdir(parents=True)
         port = processes.free_port()
@@ -59,13 +61,25 @@ class Glance(processes.Service):
             env={"OS_GLANCE_CONFIG_DIR": str(self._etc), "PYTHONWARNINGS": "ignore"},
             ready=self.client.answers,
         )
-        self._configure(section, default or {})
-        if database is None:
-            _make_database(self._etc)
-        else:
-            shutil.copy(database, folder / "glance.sqlite")
+        self._configure(section)
+        if template:
+            shutil.copy(template, self.database)
+        elif not beside:
+            manage = processes.program("glance-manage")
+            processes.run(manage, "--config-file", self._etc / "glance-api.conf", "db_sync")
 
-    def _configure(self, section, default):
+    def use(self, driver):
+        """Change the driver as an operator does: one line of the configuration, and a restart."""
+        path = self._etc / "glance-api.conf"
+        before = path.read_text()
+        line = f"enabled_backends = {BACKEND}:{self.driver}\n"
+        assert before.count(line) == 1
+        self.stop()
+        path.write_text(before.replace(line, f"enabled_backends = {BACKEND}:{driver}\n"))
+        self.driver = driver
+        self.start()
+
+    def _configure(self, section):
         folder = self.folder
         for name in ("staging", "tasks"):
             (folder / name).mkdir()
@@ -84,11 +98,10 @@ class Glance(processes.Service):
                     "show_image_direct_url": True,
                     "show_multiple_locations": True,
                     "log_file": folder / "glance-api.log",
-                    **default,
                 },
                 "paste_deploy": {"config_file": paste},
                 "oslo_policy": {"policy_file": policy},
-                "database": {"connection": f"sqlite:///{folder / 'glance.sqlite'}"},
+                "database": {"connection": f"sqlite:///{self.database}"},
                 "glance_store": {"default_backend": BACKEND},
                 BACKEND: section,
                 "os_glance_staging_store": {"filesystem_store_datadir": folder / "staging"},
@@ -98,14 +111,7 @@ class Glance(processes.Service):
         )
 
 
-def _make_database(etc):
-    processes.run(
-        processes.program("glance-manage"), "--config-file", etc / "glance-api.conf", "db_sync"
-    )
-
-
 def make_database(folder):
     """Make an empty database, to be copied for each service; return its path."""
     # What its store is makes no difference.
-    Glance(folder, STOCK, {})
-    return folder / "glance.sqlite"
+    return Glance(folder, STOCK, {}).database
