@@ -32,6 +32,7 @@ FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", 
 }
 
 ONLY_IN = {
+    "glance_store": ("adapters/glance.py",),
     "rados": ("drivers/rbd/", "testing/"),
     "rbd": ("drivers/rbd/", "testing/"),
     "stevedore": ("loading.py",),
@@ -149,6 +150,8 @@ def test_imports_point_down(path):
         ("drivers/rbd/pool.py", "from rbdstore.drivers.file import x", "a driver imports drivers"),
         ("drivers/file/pool.py", "import rbd", "imports rbd"),
         ("adapters/glance.py", "import rados", "imports rados"),
+        ("adapters/nova.py", "import glance_store", "imports glance_store"),
+        ("adapters/glance.py", "from glance_store._drivers import x", "imports glance_store"),
     ],
 )
 def test_what_points_up_is_found(name, source, fault):

@@ -79,7 +79,7 @@ def section(place, tmp_path, monkeypatch):
     CONF.reset()
 
 
-def tests_of(case):
+def cases_in(case):
     return unittest.defaultTestLoader.getTestCaseNames(case)
 
 
@@ -90,16 +90,16 @@ def run(test):
     assert [text for _test, text in result.errors + result.failures + result.skipped] == []
 
 
-@pytest.mark.parametrize("name", tests_of(Functional))
+@pytest.mark.parametrize("name", cases_in(Functional))
 def test_functional(section, name):
     run(Functional(name))
 
 
-@pytest.mark.parametrize("name", tests_of(Capabilities))
+@pytest.mark.parametrize("name", cases_in(Capabilities))
 def test_capabilities(name):
     run(Capabilities(name))
 
 
 def test_there_are_some():
-    assert {"test_add", "test_delete", "test_get", "test_get_size"} <= set(tests_of(Functional))
-    assert tests_of(Capabilities)
+    assert {"test_add", "test_delete", "test_get", "test_get_size"} <= set(cases_in(Functional))
+    assert cases_in(Capabilities)

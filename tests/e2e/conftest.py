@@ -23,9 +23,9 @@ def make_glance(tmp_path_factory, ceph, glance_database):
     """Start Glance services, which are stopped in the end."""
     with contextlib.ExitStack() as stack:
 
-        def make(driver, *, beside=None, **options):
+        def make(driver, *, ceph=ceph, beside=None, **options):
             folder = tmp_path_factory.mktemp(f"glance-{driver}") / "service"
-            section = glance_service.options(ceph, **options)
+            section = glance_service.options(ceph, rbd_lease_seconds=5, **options)
             template = None if beside else glance_database
             return stack.enter_context(
                 glance_service.Glance(folder, driver, section, template=template, beside=beside)
@@ -44,6 +44,19 @@ def glance(make_glance):
 def stock_glance(make_glance):
     """A Glance over glance_store's own rbd driver, on the same pool."""
     return make_glance(glance_service.STOCK)
+
+
+@pytest.fixture
+def own_glance(make_glance):
+    """Start services of the test's own, which it may kill or change."""
+    with contextlib.ExitStack() as stack:
+
+        def make(driver, **options):
+            service = make_glance(driver, **options)
+            stack.callback(service.stop)
+            return service
+
+        yield make
 
 
 @pytest.fixture

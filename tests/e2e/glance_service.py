@@ -10,6 +10,7 @@ import shutil
 import configuration
 import glance_client
 import processes
+import sqlite_turns
 
 BACKEND = "ceph"
 RBDSTORE, STOCK = "rbdstore", "rbd"
@@ -54,6 +55,7 @@ class Glance(processes.Service):
                 *(processes.program("gunicorn"), "--bind", f"127.0.0.1:{port}"),
                 # One process: whether its threads get along is seen then.
                 *("--workers", "1", "--worker-class", "gthread", "--threads", "16"),
+                *("--config", sqlite_turns.__file__),
                 *("--timeout", "600", "--graceful-timeout", "10", "--no-control-socket"),
                 "glance.wsgi.api:application",
             ],
@@ -101,7 +103,7 @@ class Glance(processes.Service):
                 },
                 "paste_deploy": {"config_file": paste},
                 "oslo_policy": {"policy_file": policy},
-                "database": {"connection": f"sqlite:///{self.database}"},
+                "database": {"connection": sqlite_turns.url(self.database)},
                 "glance_store": {"default_backend": BACKEND},
                 BACKEND: section,
                 "os_glance_staging_store": {"filesystem_store_datadir": folder / "staging"},
