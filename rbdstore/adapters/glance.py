@@ -160,6 +160,7 @@ class Store(driver.Store):
             there are other stores, which can do without this one
         :raises BackendException: it cannot be reached, and there is no other
         """
+        self.close()
         try:
             self._store = rbdstore.connect(self.store_conf.rbdstore_driver, **self._values())
             if self.backend_group:

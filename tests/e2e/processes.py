@@ -25,6 +25,7 @@ START_LIMIT = 120.0
 STOP_LIMIT = 30.0
 # Below those that the kernel hands out: no client's connection can take one between two starts.
 PORTS = range(20000, 30000)
+_claims = []
 
 
 class ServiceError(Exception):
@@ -42,13 +43,18 @@ def data_file(*parts):
 
 
 def free_port():
-    """A port of 127.0.0.1 that nobody listens on; who is given it may listen again and again."""
+    """A port of 127.0.0.1 for whoever is given it, to listen there again and again."""
     while True:
         port = random.choice(PORTS)
+        claim = socket.socket(socket.AF_UNIX)
         with socket.socket() as probe, contextlib.suppress(OSError):
+            # Other runs of these tests see by this that it is taken, also between two starts.
+            claim.bind(f"\0rbdstore-e2e-{port}")
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))
+            _claims.append(claim)
             return port
+        claim.close()
 
 
 def run(*argv, env=None, limit=START_LIMIT):
