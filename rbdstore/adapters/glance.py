@@ -32,7 +32,7 @@ from oslo_utils import units
 
 import rbdstore
 from rbdstore import exceptions, loading, opts, reader
-from rbdstore.images import CHUNK_SIZE, ImageStore
+from rbdstore.images import ImageStore
 
 NAME: Final = "rbdstore"
 
@@ -135,9 +135,6 @@ class Store(driver.Store):
         | capabilities.BitMasks.DRIVER_REUSABLE
     )
     OPTIONS = _options()
-    READ_CHUNKSIZE = CHUNK_SIZE
-    WRITE_CHUNKSIZE = CHUNK_SIZE
-    EXAMPLE_URL = "rbd://<FSID>/<POOL>/<IMAGE>/<SNAP>"
 
     def __init__(self, conf: cfg.ConfigOpts, backend: str | None = None) -> None:
         super().__init__(conf, backend)

@@ -23,13 +23,14 @@ def make_glance(tmp_path_factory, ceph, glance_database):
     """Start Glance services, which are stopped in the end."""
     with contextlib.ExitStack() as stack:
 
-        def make(driver, *, ceph=ceph, beside=None, **options):
+        def make(driver, *, ceph=ceph, more=None, beside=None, **options):
             folder = tmp_path_factory.mktemp(f"glance-{driver}") / "service"
             section = glance_service.options(ceph, rbd_lease_seconds=5, **options)
             template = None if beside else glance_database
-            return stack.enter_context(
-                glance_service.Glance(folder, driver, section, template=template, beside=beside)
+            service = glance_service.Glance(
+                folder, driver, section, more=more, template=template, beside=beside
             )
+            return stack.enter_context(service)
 
         yield make
 

@@ -20,15 +20,17 @@ class Client:
         body = {"name": name, "disk_format": disk_format, "container_format": container_format}
         return self._call("POST", "/v2/images", json=body | properties).json()["id"]
 
-    def upload(self, image_id, data):
+    def upload(self, image_id, data, store=None):
         """Give an image its data: bytes, whose size is told, or an iterable, sent in chunks."""
         headers = {"Content-Type": "application/octet-stream"}
+        if store:
+            headers["X-Image-Meta-Store"] = store
         self._call("PUT", f"/v2/images/{image_id}/file", data=data, headers=headers)
 
-    def add(self, data, **properties):
+    def add(self, data, *, store=None, **properties):
         """Both; return its id."""
         image_id = self.create(**properties)
-        self.upload(image_id, data)
+        self.upload(image_id, data, store)
         return image_id
 
     def show(self, image_id):

@@ -35,11 +35,12 @@ class Glance(processes.Service):
     :ivar database: the path of its database
     """
 
-    def __init__(self, folder, driver, section, *, template=None, beside=None):
+    def __init__(self, folder, driver, section, *, more=None, template=None, beside=None):
         """Describe one in ``folder``, which is made.
 
         :param driver: of the store ``ceph``
         :param section: that store's options
+        :param more: further stores by name, each a driver and a section
         :param template: a database to begin with, which is copied; None: an empty one is made
         :param beside: another service, whose database it has, too
         """
@@ -63,7 +64,7 @@ class Glance(processes.Service):
             env={"OS_GLANCE_CONFIG_DIR": str(self._etc), "PYTHONWARNINGS": "ignore"},
             ready=self.client.answers,
         )
-        self._configure(section)
+        self._configure(section, more or {})
         if template:
             shutil.copy(template, self.database)
         elif not beside:
@@ -81,8 +82,9 @@ class Glance(processes.Service):
         self.driver = driver
         self.start()
 
-    def _configure(self, section):
+    def _configure(self, section, more):
         folder = self.folder
+        stores = {BACKEND: (self.driver, section), **more}
         for name in ("staging", "tasks"):
             (folder / name).mkdir()
         paste = shutil.copy(
@@ -96,7 +98,9 @@ class Glance(processes.Service):
             self._etc / "glance-api.conf",
             {
                 "DEFAULT": {
-                    "enabled_backends": f"{BACKEND}:{self.driver}",
+                    "enabled_backends": ",".join(
+                        f"{name}:{driver}" for name, (driver, _section) in stores.items()
+                    ),
                     "show_image_direct_url": True,
                     "show_multiple_locations": True,
                     "log_file": folder / "glance-api.log",
@@ -105,7 +109,7 @@ class Glance(processes.Service):
                 "oslo_policy": {"policy_file": policy},
                 "database": {"connection": sqlite_turns.url(self.database)},
                 "glance_store": {"default_backend": BACKEND},
-                BACKEND: section,
+                **{name: values for name, (_driver, values) in stores.items()},
                 "os_glance_staging_store": {"filesystem_store_datadir": folder / "staging"},
                 "os_glance_tasks_store": {"filesystem_store_datadir": folder / "tasks"},
                 "oslo_concurrency": {"lock_path": folder},
