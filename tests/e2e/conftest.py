@@ -12,6 +12,15 @@ import pytest
 import rados
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Show, where a test fails, what the services say."""
+    report = yield
+    if report.failed:
+        report.sections += [(service.name, service.logs()) for service in processes.running]
+    return report
+
+
 @pytest.fixture(scope="session")
 def glance_database(tmp_path_factory):
     """An empty one, to be copied: to make it takes longer than to start the service."""

@@ -27,6 +27,9 @@ STOP_LIMIT = 30.0
 PORTS = range(20000, 30000)
 _claims = []
 
+running = []
+"""The services that were started and not yet stopped."""
+
 
 class ServiceError(Exception):
     """A service does not start, or does not stop; with the end of its logs."""
@@ -99,7 +102,11 @@ class Service:
     def start(self):
         """Start it and wait until it is ready."""
         self.spawn()
-        self.wait_ready()
+        try:
+            self.wait_ready()
+        except BaseException:
+            self.kill()
+            raise
 
     def spawn(self):
         """Start it; whether it comes up is for :meth:`wait_ready` to see."""
@@ -112,6 +119,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        running.append(self)
 
     def wait_ready(self, limit=START_LIMIT):
         end = time.monotonic() + limit
@@ -119,7 +127,6 @@ class Service:
             if self._process.poll() is not None:
                 raise self._error(f"ended with status {self._process.returncode}")
             if time.monotonic() > end:
-                self.kill()
                 raise self._error(f"is not ready after {limit:g} s")
             time.sleep(0.05)
 
@@ -143,6 +150,7 @@ class Service:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(STOP_LIMIT)
         self._process = None
+        running.remove(self)
 
     def logs(self, lines=40):
         """The end of each file that it writes."""
