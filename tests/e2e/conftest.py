@@ -34,7 +34,7 @@ def make_glance(tmp_path_factory, ceph, glance_database):
 
         def make(driver, *, ceph=ceph, more=None, beside=None, **options):
             folder = tmp_path_factory.mktemp(f"glance-{driver}") / "service"
-            section = glance_service.options(ceph, rbd_lease_seconds=5, **options)
+            section = glance_service.options(ceph, **options)
             template = None if beside else glance_database
             service = glance_service.Glance(
                 folder, driver, section, more=more, template=template, beside=beside

@@ -237,7 +237,7 @@ def kill_in_upload(service, raw):
 
 
 def test_killed_in_an_upload(own_glance, ceph, admin, collect):
-    service = own_glance(glance_service.RBDSTORE)
+    service = own_glance(glance_service.RBDSTORE, rbd_lease_seconds=10)
     client = service.client
     with stores.foreign(ceph) as raw:
         image = kill_in_upload(service, raw)
@@ -306,7 +306,7 @@ def test_a_user_who_may_not_see_clones(own_glance, ceph, volumes, nothing_left):
 
 def test_a_cluster_that_does_not_answer(own_glance):
     with CephSandbox() as ceph:
-        service = own_glance(glance_service.RBDSTORE, ceph=ceph, rbd_operation_timeout=3)
+        service = own_glance(glance_service.RBDSTORE, ceph=ceph, rbd_operation_timeout=8)
         client = service.client
         image = client.add(DATA)
         ceph.pause_daemon("osd.0")
