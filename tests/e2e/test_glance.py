@@ -159,6 +159,7 @@ def test_a_client_that_hangs_up(client):
     connection.putheader("Content-Type", "application/octet-stream")
     connection.putheader("Content-Length", len(DATA))
     connection.endheaders(DATA[: 12 * MiB])
+    until(lambda: client.show(image)["status"] == "saving")
     connection.close()
     until(lambda: client.show(image)["status"] == "queued")
     client.upload(image, DATA)
@@ -214,7 +215,7 @@ class Held:
         self._ended.set()
 
 
-def until(true, limit=90):
+def until(true, limit=150):
     end = time.monotonic() + limit
     while not true():
         assert time.monotonic() < end, "not in time"
@@ -227,11 +228,13 @@ def kill_in_upload(service, raw):
     body = Held(samples.pattern("held", 60 * MiB))
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
         upload = thread.submit(service.client.upload, image, body)
-        until(lambda: any(key.startswith("rbd_data.") for key in raw.objects("images")))
-        assert service.client.show(image)["status"] == "saving"
-        service.kill()
-        body.end()
-        with pytest.raises(requests.ConnectionError):
+        try:
+            until(lambda: any(key.startswith("rbd_data.") for key in raw.objects("images")))
+            assert service.client.show(image)["status"] == "saving"
+            service.kill()
+        finally:
+            body.end()
+        with pytest.raises(requests.RequestException):
             upload.result()
     return image
 
