@@ -2,12 +2,15 @@
 """glance_store, configured by a file as Glance's is."""
 
 import contextlib
+import io
 
 import glance_store
+import samples
 from glance_store import location
 from oslo_config import cfg
 
 CONF = cfg.CONF
+DATA = samples.pattern("glance", 9 * samples.MiB + 1)
 
 
 def options(place, pool="images", user="glance", **more):
@@ -49,3 +52,30 @@ def configured(folder, sections, driver="rbdstore"):
         location.SCHEME_TO_CLS_BACKEND_MAP.clear()
         CONF.reset()
         CONF.unregister_opts([cfg.DictOpt("enabled_backends")])
+
+
+# What Glance does
+
+
+def add(data=DATA, size=None, image_id="image-1", store="ceph", **options):
+    """Add an image as Glance does; the size is told unless it is 0."""
+    size = len(data) if size is None else size
+    body = io.BytesIO(data) if isinstance(data, bytes) else data
+    algorithm = options.pop("hashing_algo", "sha512")
+    return glance_store.add_with_multihash(CONF, image_id, body, size, store, algorithm, **options)
+
+
+def get(uri, store="ceph", **wanted):
+    pieces, size = glance_store.get(uri, store, **wanted)
+    data = b"".join(pieces)
+    assert len(data) == size
+    return data
+
+
+def delete(*uris, store="ceph"):
+    for uri in uris:
+        glance_store.delete(uri, store)
+
+
+def size_of(uri):
+    return glance_store.get_size_from_uri_and_backend(uri, "ceph")

@@ -9,17 +9,13 @@ import glance_place
 import glance_store
 import pytest
 import samples
-from glance_place import CONF
+from glance_place import DATA, add, delete, get, size_of
 from glance_store import capabilities, location
-from glance_store._drivers import rbd as stock
-from oslo_config import cfg
 
 import rbdstore
-from rbdstore import exceptions
 from rbdstore.adapters import glance
 
 MiB = samples.MiB
-DATA = samples.pattern("glance", 9 * MiB + 1)
 MD5 = hashlib.md5(DATA).hexdigest()
 SHA512 = hashlib.sha512(DATA).hexdigest()
 
@@ -34,30 +30,6 @@ def store(place, tmp_path):
 @pytest.fixture
 def volumes(place):
     return place.volumes()
-
-
-def add(data=DATA, size=None, image_id="image-1", store="ceph", **options):
-    """Add an image as Glance does; the size is told unless it is 0."""
-    size = len(data) if size is None else size
-    body = io.BytesIO(data) if isinstance(data, bytes) else data
-    algorithm = options.pop("hashing_algo", "sha512")
-    return glance_store.add_with_multihash(CONF, image_id, body, size, store, algorithm, **options)
-
-
-def get(uri, store="ceph", **wanted):
-    pieces, size = glance_store.get(uri, store, **wanted)
-    data = b"".join(pieces)
-    assert len(data) == size
-    return data
-
-
-def delete(*uris, store="ceph"):
-    for uri in uris:
-        glance_store.delete(uri, store)
-
-
-def size_of(uri):
-    return glance_store.get_size_from_uri_and_backend(uri, "ceph")
 
 
 def test_an_image_comes_and_goes(place, store):
@@ -296,140 +268,6 @@ def test_several_backends(place, tmp_path):
             delete(fast, store="slow")
         delete(fast, store="fast")
         delete(slow, store="slow")
-
-
-# Options
-
-
-def test_the_stock_drivers_options_are_the_very_same():
-    ours = {opt.dest: opt for opt in glance.Store.OPTIONS}
-    assert len(ours) == len(glance.Store.OPTIONS)
-    for opt in stock.Store.OPTIONS:
-        assert ours[opt.dest] is opt
-
-
-def test_all_stores_can_be_registered_in_one_section():
-    conf = cfg.ConfigOpts()
-    conf([])
-    glance_store.register_opts(conf)
-    assert conf.glance_store.rbd_store_pool == "images"
-    assert conf.glance_store.rbdstore_driver == "rbd"
-
-
-def test_no_option_must_be_set():
-    """Otherwise Glance would not start for one of a driver that it does not use."""
-    assert [opt.dest for opt in glance.Store.OPTIONS if opt.required] == []
-
-
-def test_options_of_this_library_hold(place, tmp_path):
-    sections = {
-        "ceph": glance_place.options(place, rbd_transfer_window=8),
-        "backend_defaults": {"rbd_transfer_threads": 0, "rbd_transfer_window": 16},
-    }
-    with glance_place.configured(tmp_path, sections):
-        settings = glance_store.get_store_from_store_identifier("ceph")._store._settings
-        assert (settings.transfer_window, settings.transfer_threads) == (8 * MiB, 0)
-
-
-@pytest.mark.parametrize(("told", "used"), [(1, 1), (8, 8), (10, 8), (31, 16), (32, 32)])
-def test_chunk_sizes(place, tmp_path, told, used):
-    """One that is no power of two is rounded down, as by the stock driver."""
-    options = glance_place.options(place, rbd_store_chunk_size=told)
-    with glance_place.configured(tmp_path, {"ceph": options}):
-        settings = glance_store.get_store_from_store_identifier("ceph")._store._settings
-        assert settings.chunk_size == used * MiB
-        uri, *_ = add()
-        with place.raw() as raw:
-            assert raw.object_size("images", "image-1") == used * MiB
-        delete(uri)
-
-
-@pytest.mark.parametrize(
-    ("option", "value", "words"),
-    [
-        ("rbd_store_pool", "nowhere", "nowhere"),
-        ("rbdstore_driver", "unknown", "'unknown'"),
-        ("rbd_store_chunk_size", 64, "rbd_store_chunk_size"),
-    ],
-)
-def test_a_wrong_section(place, tmp_path, caplog, option, value, words):
-    """Uploads are refused then; why is in the log."""
-    options = glance_place.options(place) | {option: value}
-    with glance_place.configured(tmp_path, {"ceph": options}):
-        assert words in caplog.text
-        with pytest.raises(glance_store.StoreAddDisabled):
-            add()
-        store = glance_store.get_store_from_store_identifier("ceph")
-        with pytest.raises(glance_store.BadStoreConfiguration):
-            store.configure(re_raise_bsc=True)
-
-
-@pytest.mark.parametrize("others", [0, 1])
-def test_nobody_answers(place, tmp_path, others):
-    """As with the stock driver, other stores can do without it, and alone it fails."""
-    conf = tmp_path / "ceph.conf"
-    conf.write_text("[global]\nmon host = v2:127.0.0.1:1\nauth client required = none\n")
-    section = {
-        "rbd_store_ceph_conf": conf,
-        "rados_connect_timeout": 1,
-        "rados_connection_retries": 1,
-    }
-    more = {f"other-{n}": glance_place.options(place) for n in range(others)}
-    told = glance_store.StoreAddDisabled if others else glance_store.BackendException
-    with pytest.raises(told), glance_place.configured(tmp_path, {"ceph": section, **more}):
-        add()
-
-
-# Errors
-
-
-def every_error(root=exceptions.RbdStoreError):
-    yield root
-    for kind in root.__subclasses__():
-        yield from every_error(kind)
-
-
-@pytest.mark.parametrize("kind", list(every_error()), ids=lambda kind: kind.__name__)
-def test_every_error_is_translated(kind):
-    with pytest.raises(Exception, match="that is why") as caught, glance.translated():
-        raise kind("that is why")
-    assert isinstance(
-        caught.value, glance_store.GlanceStoreException | glance_store.BackendException
-    )
-    assert isinstance(caught.value.__cause__, kind)
-
-
-@pytest.mark.parametrize(
-    ("kind", "expected"),
-    [
-        (exceptions.ImageNotFound, "NotFound"),
-        (exceptions.SnapshotNotFound, "NotFound"),
-        (exceptions.Vanished, "NotFound"),
-        (exceptions.PoolNotFound, "BadStoreConfiguration"),
-        (exceptions.ConfigError, "BadStoreConfiguration"),
-        (exceptions.Duplicate, "Duplicate"),
-        (exceptions.InUse, "InUseByStore"),
-        (exceptions.InvalidBody, "Invalid"),
-        (exceptions.InvalidName, "Invalid"),
-        (exceptions.NoSpace, "StorageFull"),
-        (exceptions.ReadOnly, "StorageWriteDenied"),
-        # Uploads look for the one, deletions for the other.
-        (exceptions.PermissionDenied, "StorageWriteDenied"),
-        (exceptions.PermissionDenied, "Forbidden"),
-        (exceptions.Unreachable, "BackendException"),
-        (exceptions.Unreachable, "RemoteServiceUnavailable"),
-        (exceptions.Timeout, "TimeoutError"),
-        (exceptions.LeaseLost, "TimeoutError"),
-    ],
-)
-def test_what_an_error_is_to_glance(kind, expected):
-    with pytest.raises(getattr(glance_store.exceptions, expected)), glance.translated():
-        raise kind("why")
-
-
-def test_what_is_not_this_librarys_comes_out_as_it_is():
-    with pytest.raises(KeyError), glance.translated():
-        raise KeyError
 
 
 def test_it_is_installed(store):
