@@ -36,7 +36,7 @@ def test_every_error_is_translated(kind):
         (exceptions.InUse, "InUseByStore"),
         (exceptions.InvalidBody, "Invalid"),
         (exceptions.InvalidName, "Invalid"),
-        (exceptions.NoSpace, "StorageFull"),
+        (exceptions.StorageFull, "StorageFull"),
         (exceptions.ReadOnly, "StorageWriteDenied"),
         # Uploads look for the one, deletions for the other.
         (exceptions.PermissionDenied, "StorageWriteDenied"),
