@@ -32,6 +32,7 @@ FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", 
 }
 
 ONLY_IN = {
+    "glance_store": ("adapters/glance.py",),
     "rados": ("drivers/rbd/", "testing/"),
     "rbd": ("drivers/rbd/", "testing/"),
     "stevedore": ("loading.py",),
@@ -149,6 +150,7 @@ def test_imports_point_down(path):
         ("drivers/rbd/pool.py", "from rbdstore.drivers.file import x", "a driver imports drivers"),
         ("drivers/file/pool.py", "import rbd", "imports rbd"),
         ("adapters/glance.py", "import rados", "imports rados"),
+        ("adapters/nova.py", "import glance_store", "imports glance_store"),
     ],
 )
 def test_what_points_up_is_found(name, source, fault):
@@ -165,6 +167,7 @@ def test_what_points_up_is_found(name, source, fault):
         ("claims.py", "from rbdstore import leases, reclaim"),
         ("__init__.py", "from rbdstore.loading import load"),
         ("adapters/glance.py", "import rbdstore\nfrom rbdstore import exceptions, connect"),
+        ("adapters/glance.py", "from glance_store import driver\nfrom rbdstore import opts"),
         ("cli/sandbox.py", "from rbdstore.testing import standing"),
         ("drivers/rbd/pool.py", "import rbd\nfrom rbdstore.drivers.rbd import lease"),
         ("drivers/rbd/pool.py", "from . import lease\nfrom ... import exceptions"),
