@@ -25,7 +25,7 @@ from rbdstore import (
     spec,
     transfer,
 )
-from rbdstore.driver import Pool, Progress
+from rbdstore.driver import Pool, Progress, find_snap
 from rbdstore.settings import Settings
 
 if typing.TYPE_CHECKING:
@@ -74,10 +74,33 @@ class DiskStore:
             )
         return spec.check_new_name(name)
 
-    def exists(self, disk: str) -> bool:
-        """:raises InvalidName:"""
-        with contextlib.suppress(exceptions.ImageNotFound):
-            self._pool.open(spec.check_name(disk)).close()
+    def names(self, instance_uuid: str | None = None) -> Sequence[str]:
+        """What the disks of an instance, or of all of them, are called; none is opened.
+
+        Those that are being made are among them.
+
+        :raises InvalidName:
+        """
+        if instance_uuid is not None:
+            instance_uuid = spec.check_new_name(instance_uuid)
+        made = {spec.made_as(name) for name in self._pool.list_images()}
+        return sorted(
+            name
+            for name in made
+            if spec.is_disk(name, instance_uuid) and not spec.is_unfinished_or_deleted(name)
+        )
+
+    def exists(self, disk: str, snapshot: str | None = None) -> bool:
+        """Whether there is such a disk and, where one is named, such a snapshot of it.
+
+        :raises InvalidName:
+        """
+        disk = spec.check_name(disk)
+        if snapshot is not None:
+            snapshot = spec.check_snapshot_name(snapshot)
+        with contextlib.suppress(exceptions.NotFound), self._pool.open(disk) as image:
+            if snapshot is not None:
+                find_snap(image, snapshot)
             return True
         return False
 
@@ -108,6 +131,13 @@ class DiskStore:
                 with contextlib.suppress(exceptions.ImageNotFound):
                     found.append(self._look(name))
         return found
+
+    def monitors(self) -> Sequence[tuple[str, int]]:
+        """Host and port of every address of each monitor, for whoever opens disks by himself.
+
+        :raises NotSupported: no other client can open what this driver keeps
+        """
+        return self._pool.cluster.monitors()
 
     def connection_info(self, disk: str) -> connections.ConnectionInfo:
         """How libvirt and QEMU open a disk by themselves; there is no key in it.
@@ -286,18 +316,12 @@ class DiskStore:
         """
         instance = spec.check_new_name(instance_uuid)
         removal.check_fence(fence)
-        settings = self._settings
-        patience = settings.destroy_volume_retries * settings.destroy_volume_retry_interval
-        deadline = time.monotonic() + patience
-        names = {spec.made_as(name) for name in self._pool.list_images()}
-        there = {
-            name
-            for name in names
-            if spec.is_disk(name, instance) and not spec.is_unfinished_or_deleted(name)
-        }
+        deadline = time.monotonic() + self._patience()
+        there = self.names(instance)
         errors = []
         # Of one that is not there, a killed maker's journal may be.
-        for name in sorted(there | {spec.disk_name(instance, kind) for kind in spec.DISK_KINDS}):
+        kinds = {spec.disk_name(instance, kind) for kind in spec.DISK_KINDS}
+        for name in sorted(kinds.union(there)):
             try:
                 self._destroy(name, max(0.0, deadline - time.monotonic()), fence)
             except exceptions.RbdStoreError as error:
@@ -306,7 +330,25 @@ class DiskStore:
             for other in errors[1:]:
                 errors[0].add_note(str(other))
             raise errors[0]
-        return sorted(there)
+        return there
+
+    def delete(self, disk: str, *, fence: bool = False) -> None:
+        """Delete one disk, with its snapshots. One that is not there is no error.
+
+        Clients that have it open are given as long as by :meth:`cleanup`.
+
+        :param fence: as for :meth:`cleanup`
+        :raises InUse: it is open for writing, and the error names by whom
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        :raises InvalidName:
+        """
+        removal.check_fence(fence)
+        self._destroy(spec.check_new_name(disk), self._patience(), fence)
+
+    def _patience(self) -> float:
+        """How many seconds a disk's users are given to let go of it."""
+        settings = self._settings
+        return settings.destroy_volume_retries * settings.destroy_volume_retry_interval
 
     def _destroy(self, name: str, wait: float, fence: bool) -> None:
         snaps: Iterable[str] = ()

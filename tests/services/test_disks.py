@@ -71,6 +71,42 @@ def test_what_there_is(disks, disk, raw):
         raw.remove("volumes", name)
 
 
+def test_names_of_what_there_is(disks, disk, raw):
+    raw.create("volumes", f"{INSTANCE}_disk.swap", MiB)
+    # One that somebody was killed while making.
+    raw.create("volumes", f"{INSTANCE}_disk.local.12ab34cd.partial", MiB)
+    raw.create("volumes", "volume-1", MiB)
+    mine = [disk, f"{INSTANCE}_disk.local", f"{INSTANCE}_disk.swap"]
+    assert disks.names(INSTANCE) == mine
+    assert disks.names() == mine
+    raw.remove("volumes", "volume-1")
+    raw.remove("volumes", f"{INSTANCE}_disk.local.12ab34cd.partial")
+
+
+def test_snapshots_that_are_there(disks, disk):
+    disks.create_snapshot(disk, "snapshot-1")
+    assert disks.exists(disk, "snapshot-1")
+    assert not disks.exists(disk, "snapshot-2")
+    assert not disks.exists("missing_disk", "snapshot-1")
+
+
+def test_one_disk_is_deleted_with_its_snapshots(disks, disk, raw):
+    other = disks.name(INSTANCE, "swap")
+    raw.create("volumes", other, MiB)
+    disks.create_snapshot(disk)
+    for _ in range(2):
+        disks.delete(disk)
+        assert raw.images("volumes") == [other]
+
+
+def test_monitors(disks, request):
+    if request.config.getoption("driver") == "file":
+        with pytest.raises(exceptions.NotSupported):
+            disks.monitors()
+    else:
+        assert {host for host, _port in disks.monitors()} == {"127.0.0.1"}
+
+
 # Sizes
 
 

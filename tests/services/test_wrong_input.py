@@ -126,7 +126,9 @@ _IMPORT = {
 _SNAPSHOT = {"disk": ("source", "new name"), "snapshot": ("snapshot-1", "snapshot")}
 DISKS = {
     "name": {"instance_uuid": ("instance", "new name"), "kind": ("", "kind of disk")},
-    "exists": {"disk": ("source", "name")},
+    "names": {"instance_uuid": (None, "new name or none")},
+    "exists": {"disk": ("source", "name"), "snapshot": (None, "snapshot or none")},
+    "monitors": {},
     "get_size": {"disk": ("source", "name")},
     "parent": {"disk": ("source", "name")},
     "list": {"instance_uuid": (None, "new name or none")},
@@ -154,12 +156,14 @@ DISKS = {
     "remove_snapshot": _SNAPSHOT,
     "rollback_to_snapshot": {**_SNAPSHOT, "wait": (0, "wait"), "fence": (False, "flag")},
     "cleanup": {"instance_uuid": ("instance", "new name"), "fence": (False, "flag")},
+    "delete": {"disk": ("source", "new name"), "fence": (False, "flag")},
 }
 
 TABLES = {
     "name": wrong.NAMES,
     "new name": wrong.NEW_NAMES,
     "snapshot": wrong.SNAPSHOTS,
+    "snapshot or none": [entry for entry in wrong.SNAPSHOTS if entry.value is not None],
     "list of names": wrong.LISTS_OF_NAMES,
     "size": wrong.SIZES + wrong.NO_SIZE,
     "size or none": wrong.SIZES,
