@@ -74,7 +74,7 @@ def create(
             )
             image.set_snap(snap.id)
             with points.made(claim, shape, settings) as point:
-                _copy(image, shape, point, settings, wanted.progress)
+                _copy(catalog, image, shape, point, settings, wanted.progress)
                 _check_still_there(image, snap)
                 manifest = point.publish()
     return describe(catalog.pool, manifest)
@@ -158,6 +158,7 @@ def _chunk_size(image: Image, parent: Manifest | None) -> int:
 
 
 def _copy(
+    catalog: Catalog,
     image: Image,
     shape: points.Shape,
     point: points.Point,
@@ -174,14 +175,17 @@ def _copy(
             if change.exists
         )
     done = 0
-    wanted = (_stretch(change, size, chunk_size) for change in _changes(image, shape, settings))
+    before = _Before(catalog, shape.parent)
+    wanted = (
+        _stretch(change, size, chunk_size, before) for change in _changes(image, shape, settings)
+    )
     with chunks.Ahead(image, wanted, settings.transfer_window // 2) as reads:
-        for change, data in reads:
-            mark = manifests.digest(data, chunk_size)
-            _write(point, shape, change, data, mark)
+        for (change, at), data in reads:
+            mark = manifests.digest(data, chunk_size, at)
+            _write(point, shape, change, at, data, mark)
             point.add(change.number, mark)
-            done += len(data)
-            if progress is not None:
+            if progress is not None and change.exists:
+                done += min(chunk_size, size - change.number * chunk_size)
                 progress(done, max(total, done))
 
 
@@ -196,13 +200,38 @@ def _changes(image: Image, shape: points.Shape, settings: Settings) -> Iterable[
     return changes.since(image, snap, shape.parent.size, shape.chunk_size, trust=trust)
 
 
-def _stretch(change: Change, size: int, chunk_size: int) -> tuple[Change, int, int]:
+class _Before:
+    """What reads as zeros in the parent, so that nothing but what has changed is data now."""
+
+    def __init__(self, catalog: Catalog, parent: Manifest | None) -> None:
+        self._catalog = catalog
+        self._chain = catalog.chain(parent.backup_id) if parent else ()
+        self._part = -1
+        self._sums: manifests.Sums = {}
+
+    def is_zeros(self, number: int) -> bool:
+        part = number // manifests.PART_CHUNKS
+        if part != self._part:
+            self._part, self._sums = part, self._catalog.sums(self._chain, part)
+        return number not in self._sums
+
+
+def _stretch(
+    change: Change, size: int, chunk_size: int, before: _Before
+) -> tuple[tuple[Change, int], int, int]:
+    """A change, and where in its chunk what is read begins; from where to read how much."""
     start = change.number * chunk_size
-    return change, start, min(chunk_size, size - start) if change.exists else 0
+    stop = min(start + chunk_size, size)
+    begin, end = start, stop if change.exists else start
+    if change.exists and change.pieces and before.is_zeros(change.number):
+        written = [piece for piece in change.pieces if piece.exists]
+        begin = written[0].offset if written else start
+        end = written[-1].offset + written[-1].length if written else start
+    return (change, begin - start), begin, end - begin
 
 
 def _write(
-    point: points.Point, shape: points.Shape, change: Change, data: bytes, mark: bytes
+    point: points.Point, shape: points.Shape, change: Change, at: int, data: bytes, mark: bytes
 ) -> None:
     start = change.number * shape.chunk_size
     if shape.parent is None:
@@ -216,8 +245,8 @@ def _write(
         point.writing.begin(start, data)
     for piece in change.pieces:
         if piece.exists:
-            at = piece.offset - start
-            point.writing.begin(piece.offset, data[at : at + piece.length])
+            first = piece.offset - start - at
+            point.writing.begin(piece.offset, data[first : first + piece.length])
         else:
             point.writing.discard(piece.offset, piece.length)
 

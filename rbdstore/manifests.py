@@ -39,16 +39,20 @@ _HEAD: Final = "head"
 _ENTRY: Final = struct.Struct("<H16s")
 
 
-def digest(data: bytes, chunk_size: int) -> bytes:
+def digest(data: bytes, chunk_size: int, at: int = 0) -> bytes:
     """Of a chunk; one at an image's end counts as if zeros came after it.
 
     So it stays what it is when the image grows.
+
+    :param at: where in the chunk the data begin, with zeros before and after
     """
-    if data == zeros(chunk_size)[: len(data)]:
+    nothing = zeros(chunk_size)
+    if data == nothing[: len(data)]:
         return ZEROS
-    state = xxhash.xxh3_128(data)
-    if len(data) < chunk_size:
-        state.update(bytes(chunk_size - len(data)))
+    around = memoryview(nothing)
+    state = xxhash.xxh3_128(around[:at])
+    state.update(data)
+    state.update(around[at + len(data) :])
     return state.digest()
 
 
