@@ -99,6 +99,7 @@ STORE_VERBS = {
     "tree": lambda w: w.store.tree("volume-1"),
     "forest": lambda w: w.store.forest(),
     "purge_deleted": lambda w: w.store.purge_deleted(),
+    "gc": lambda w: w.store.gc(apply=True),
 }
 VERBS = {
     ImageStore: IMAGE_VERBS,
