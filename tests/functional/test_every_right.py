@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import io
 import os
+import pathlib
 import re
 import shutil
 import subprocess
@@ -98,6 +99,7 @@ STORE_VERBS = {
     "tree": lambda w: w.store.tree("volume-1"),
     "forest": lambda w: w.store.forest(),
     "purge_deleted": lambda w: w.store.purge_deleted(),
+    "gc": lambda w: w.store.gc(apply=True),
 }
 VERBS = {
     ImageStore: IMAGE_VERBS,
@@ -105,6 +107,7 @@ VERBS = {
     DiskStore: DISK_VERBS,
     Store: STORE_VERBS,
 }
+NAMES = {ImageStore: "images", VolumeStore: "volumes", DiskStore: "disks", Store: "store"}
 # Nova's user makes an image of a volume: it reads there, writes there, and writes in another pool.
 MOST_LINES = 3
 # What is done in this process alone.
@@ -261,10 +264,26 @@ def test_it_works_or_says_what_is_lacking(world, tmp_path, user, kind):
             except exceptions.PermissionDenied as error:
                 denied[name] = line_of(error, user)
                 assert world.footprint() == before, name
-    assert ("list" in denied) is (user == "nobody" and kind is not Store) or user != "nobody"
+    if user in (role.name for role in ROLES):
+        done = {f"``{NAMES[kind]}.{name}``": name not in denied for name in VERBS[kind]}
+        assert done == {verb: user in users for verb, users in documented() if verb in done}
     for name in denied if _SOAK else sorted(denied)[:1]:
         world.make()
         mend(world, tmp_path, user, VERBS[kind][name], denied[name])
+
+
+def documented():
+    """Each verb on the page about rights, with the users that it says may do that."""
+    page = pathlib.Path(__file__).parents[2] / "doc" / "source" / "rights.rst"
+    for line in page.read_text().splitlines():
+        if found := re.match(r"   (``\w+\.\w+``),(.*)", line):
+            yield found[1], set(found[2].replace(",", " ").split())
+
+
+def test_the_page_has_each_verb():
+    assert [verb for verb, _ in documented()] == [
+        f"``{NAMES[kind]}.{name}``" for kind, verbs in VERBS.items() for name in verbs
+    ]
 
 
 def mend(world, folder, user, verb, line):

@@ -52,7 +52,7 @@ def test_without_the_right_it_is_flattened_here_and_the_mend_is_told(sandbox, ra
         assert volumes.flatten("clone").parent is None
     (warning,) = warnings(caplog)
     assert "ceph auth caps client.cinder-taskless" in warning
-    assert "mgr 'profile rbd pool=volumes'" in warning
+    assert "mgr capability `profile rbd pool=volumes`" in warning
     assert raw.read("volumes", "clone") == DATA
 
 

@@ -59,7 +59,7 @@ def test_glance_that_cannot_list_clones_deletes_nothing(sandbox, raw, image, clo
     with pytest.raises(exceptions.PermissionDenied) as caught:
         narrow.delete(image.uri, in_use=policy)
     text = str(caught.value)
-    assert "allow class-read pool=<pool> object_prefix rbd_" in text
+    assert "allow class-read pool=volumes object_prefix rbd_" in text
     assert f"client.{NARROW.name}" in text
     assert "images/image-1" in text
     assert is_whole(raw)

@@ -22,9 +22,10 @@ def main(name, seconds, folder):
     for number, seed in enumerate(parsers.PARSERS[name].seeds):
         with open(os.path.join(folder, f"seed-{number}"), "wb") as file:
             file.write(seed)
-    limits = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=20", "-rss_limit_mb=2048"]
+    longest = max(4096, *(2 * len(seed) for seed in parsers.PARSERS[name].seeds))
+    limits = [f"-max_total_time={seconds}", f"-max_len={longest}", "-timeout=20"]
     # What is left behind is told apart from the seeds.
-    limits += [f"-artifact_prefix={folder}/fault-", "-print_final_stats=1"]
+    limits += ["-rss_limit_mb=2048", f"-artifact_prefix={folder}/fault-", "-print_final_stats=1"]
     atheris.Setup([sys.argv[0], folder, *limits], lambda data: parsers.feed(name, bytes(data)))
     atheris.Fuzz()
 

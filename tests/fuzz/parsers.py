@@ -149,7 +149,9 @@ PARSERS = {
         _of_text(_checked(spec.check_name)), (exceptions.InvalidName,), (b"volume-1", "ü".encode())
     ),
     "a new name": Parser(
-        _of_text(_checked(spec.check_new_name)), (exceptions.InvalidName,), (b"volume-1.partial",)
+        _of_text(_checked(spec.check_new_name)),
+        (exceptions.InvalidName,),
+        (b"volume-1", b"a.partial"),
     ),
     "a snapshot's name": Parser(
         _of_text(_checked(spec.check_snapshot_name)), (exceptions.InvalidName,), (b"snapshot-1",)
@@ -178,7 +180,7 @@ PARSERS = {
         "vmdk": b"KDMV\x01\0\0\0".ljust(512, b"\0"),
         "vhdx": b"vhdxfile".ljust(512, b"\0"),
         "vdi": (b"<<< VirtualBox".ljust(0x40, b"\0") + b"\x7f\x10\xda\xbe").ljust(512, b"\0"),
-        "iso": b"\0" * 512,
+        "iso": (bytes(1 << 15) + b"\x01CD001\x01").ljust(18 << 11, b"\0"),
     }.items()
     if disk_format in formats.DISK_FORMATS
 }
