@@ -58,6 +58,11 @@ class Store(Closing):
         return self._settings.pool
 
     @property
+    def fsid(self) -> str:
+        """The cluster's id. The first use of the cluster, where there was none."""
+        return self._open_pool().cluster.fsid
+
+    @property
     def images(self) -> images.ImageStore:
         """Whole disks, written once, read and cloned many times: Glance's work."""
         with self._lock:
