@@ -36,6 +36,7 @@ ONLY_IN = {
     "rados": ("drivers/rbd/", "testing/"),
     "rbd": ("drivers/rbd/", "testing/"),
     "stevedore": ("loading.py",),
+    "cinder": ("adapters/cinder/", "adapters/cinder_backup"),
 }
 
 
