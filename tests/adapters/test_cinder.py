@@ -29,6 +29,12 @@ GiB = units.Gi
 DATA = samples.pattern("volume", samples.MiB)
 
 
+@pytest.fixture(autouse=True)
+def _on_ceph(request):
+    if request.config.getoption("driver") != "rbd":
+        pytest.skip("Cinder's volumes are in Ceph only: --driver rbd")
+
+
 @pytest.fixture
 def section(ceph):
     """What cinder.conf has for either driver."""
