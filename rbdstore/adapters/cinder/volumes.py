@@ -60,7 +60,7 @@ class Volumes(VolumeTypes):
         return info.cinder(volume.id)
 
     def terminate_connection(self, volume: Any, connector: Any, **kwargs: Any) -> None:
-        """There is nothing to be done here, nor in the four below."""
+        """There is nothing to be done here, nor in the three below."""
 
     def ensure_export(self, context: Any, volume: Any) -> None: ...
 
