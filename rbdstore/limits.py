@@ -26,8 +26,12 @@ KNOWN: Final = tuple(
 def check(limits: Mapping[str, int]) -> dict[str, int]:
     """Return what is limited, by the names in :data:`KNOWN`; 0 is no limit.
 
-    :raises InvalidInput: a limit of another name, or that is no whole number
+    :raises InvalidInput: no mapping, a limit of another name, or one that is no whole number
     """
+    if not isinstance(limits, Mapping):
+        raise exceptions.InvalidInput(
+            f"limits are a mapping of names to numbers, not {exceptions.shown(limits)}"
+        )
     for name in limits:
         if name not in KNOWN:
             raise exceptions.InvalidInput(

@@ -23,7 +23,7 @@ LOG = log.getLogger(__name__)
 
 CHUNK_SIZE: Final = 4 * units.Mi
 
-SWITCHABLE: Final = frozenset({"exclusive-lock", "fast-diff", "journaling", "object-map"})
+SWITCHABLE: Final = ("exclusive-lock", "fast-diff", "journaling", "object-map")
 """The features of a volume that can be switched on and off while it is there."""
 
 
@@ -98,11 +98,10 @@ class Upkeep:
         :raises ImageNotFound, InvalidName:
         """
         name = spec.check_new_name(name)
-        features = frozenset(features)
-        if wrong := features - SWITCHABLE:
+        features = _check_features(features)
+        if not isinstance(enabled, bool):
             raise exceptions.InvalidInput(
-                f"{', '.join(sorted(wrong))} cannot be switched; only "
-                f"{', '.join(sorted(SWITCHABLE))} can"
+                f"enabled is True or False, not {exceptions.shown(enabled)}"
             )
         with self._pool.open(name, read_only=False) as image:
             before = image.features()
@@ -134,7 +133,27 @@ class Upkeep:
         :raises ImageNotFound, InvalidName, NoSpace:
         """
         name = spec.check_new_name(name)
+        if not isinstance(other, Upkeep):
+            raise exceptions.InvalidInput(
+                f"other is the volumes of a store, store.volumes, not {exceptions.shown(other)}"
+            )
         origin = other._pool.spec(spec.check_new_name(source))
         made = self._deriver.from_data(name, str(origin), other.reading(source), CHUNK_SIZE)
         LOG.info("copied %s to %s", origin, self._pool.spec(name))
         return made
+
+
+def _check_features(features: Iterable[str]) -> frozenset[str]:
+    """:raises InvalidInput: they are in no list, or one cannot be switched"""
+    if isinstance(features, str) or not isinstance(features, Iterable):
+        raise exceptions.InvalidInput(
+            f"features are a list of names, not {exceptions.shown(features)}"
+        )
+    names = list(features)
+    for name in names:
+        if name not in SWITCHABLE:
+            raise exceptions.InvalidInput(
+                f"the feature {exceptions.shown(name)} cannot be switched; only "
+                f"{', '.join(sorted(SWITCHABLE))} can"
+            )
+    return frozenset(names)
