@@ -5,6 +5,7 @@ import time
 
 import cinder_service
 import pytest
+import requests
 import samples
 import stores
 from oslo_utils import units
@@ -36,10 +37,15 @@ def source(service, raw, nothing_left):
     return made
 
 
-def kill(service, moment):
+def kill(service, moment, volume):
+    """Kill it while it is at a volume, and start it again; return the volume's status then.
+
+    What was asked for and had not arrived is lost: its bus has no broker.
+    """
     time.sleep(moment)
     service.kill()
     service.start()
+    return service.client.give_up(volume["id"])
 
 
 def begins(raw, volume):
@@ -51,16 +57,19 @@ def clean_up(service, *volumes):
     """Delete what there is, also what came out as an error."""
     client = service.client
     for volume in volumes:
-        if volume["id"] in client.list():
+        try:
             client.delete(volume["id"])
+        except requests.HTTPError as error:
+            # When it starts, Cinder goes on with deletions.
+            if error.response.status_code != 404:
+                raise
     assert client.list() == {}
 
 
 @MOMENTS
 def test_in_a_clone(service, raw, source, moment):
     clone = service.client.begin(1, source_volid=source["id"])
-    kill(service, moment)
-    if service.client.ended("volumes", clone["id"]) == "available":
+    if kill(service, moment, clone) == "available":
         assert begins(raw, clone) == DATA
     assert begins(raw, source) == DATA
     again = service.client.create(1, source_volid=source["id"])
@@ -73,8 +82,7 @@ def test_in_a_flatten(service, raw, source, moment):
     clone = service.client.create(1, source_volid=source["id"])
     # It is at the limit: it is flattened first.
     deeper = service.client.begin(1, source_volid=clone["id"])
-    kill(service, moment)
-    if service.client.ended("volumes", deeper["id"]) == "available":
+    if kill(service, moment, deeper) == "available":
         assert begins(raw, deeper) == DATA
     for volume in (source, clone):
         assert begins(raw, volume) == DATA
@@ -85,8 +93,6 @@ def test_in_a_flatten(service, raw, source, moment):
 def test_in_a_deletion(service, raw, source, moment):
     clone = service.client.create(1, source_volid=source["id"])
     service.client.begin_delete(source["id"])
-    kill(service, moment)
-    # Cinder goes on with it when it starts.
-    service.client.gone("volumes", source["id"])
+    kill(service, moment, source)
     assert begins(raw, clone) == DATA
-    clean_up(service, clone)
+    clean_up(service, source, clone)
