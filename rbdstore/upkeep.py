@@ -130,7 +130,7 @@ class Upkeep:
 
         :param other: the volumes of another store, of this cluster or of another one
         :raises Duplicate: the name is taken
-        :raises ImageNotFound, InvalidName, NoSpace:
+        :raises ImageNotFound, InvalidName, StorageFull:
         """
         name = spec.check_new_name(name)
         if not isinstance(other, Upkeep):

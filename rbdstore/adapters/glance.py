@@ -69,7 +69,7 @@ ERRORS: Final[Mapping[type[exceptions.RbdStoreError], type[Exception]]] = {
     exceptions.InUse: glance_store.InUseByStore,
     exceptions.PermissionDenied: NotPermitted,
     exceptions.ReadOnly: glance_store.StorageWriteDenied,
-    exceptions.NoSpace: glance_store.StorageFull,
+    exceptions.StorageFull: glance_store.StorageFull,
     exceptions.Vanished: glance_store.NotFound,
     exceptions.ClusterError: Unavailable,
 }
