@@ -7,10 +7,23 @@ Each is a draft until it is whole. One that a call which was cut off has publish
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rbdstore import cloneable, cloning, drafts, imports, lineage, listing, spec
+from rbdstore import (
+    cloneable,
+    cloning,
+    drafts,
+    exceptions,
+    imports,
+    lineage,
+    listing,
+    reader,
+    receiving,
+    spec,
+    transfer,
+)
 from rbdstore.driver import Pool, Progress, find_snap
 from rbdstore.listing import Volume, VolumeFromImage
 from rbdstore.settings import Settings
@@ -88,6 +101,40 @@ class Deriver:
                 for draft in made
             }
         return [volumes[name] for name in names]
+
+    def from_data(
+        self,
+        name: str,
+        origin: str,
+        reading: contextlib.AbstractContextManager[reader.Reader],
+        chunk_size: int,
+    ) -> Volume:
+        """Copy what is read from ``origin``, whatever it is."""
+        settings = self._settings
+        how = {"window": settings.transfer_window, "threads": settings.transfer_threads}
+        algorithm = receiving.ALGORITHM
+        with self._draft(name, ["copy", origin]) as draft:
+            if draft.adopted:
+                with reading as data:
+                    digests = transfer.measure(data, data.size, algorithm, **how)
+                if dataclasses.asdict(digests) != draft.outcome:
+                    raise exceptions.Duplicate(
+                        "it was copied before, and the source has changed since",
+                        spec=self._pool.spec(name),
+                    )
+                return listing.look(self._pool, name)
+            draft.check_free()
+            # What is read goes before the copy has its name: were that to fail after, the call
+            # could not be repeated.
+            with reading as data:
+                order = settings.object_order(chunk_size)
+                with draft.create(data.size, order=order) as image:
+                    image.lock()
+                    digests = transfer.fill(image, data, data.size, algorithm, None, **how)
+            draft.note(outcome=dataclasses.asdict(digests))
+            draft.size = digests.size
+            draft.publish()
+            return _made(draft, 0)
 
     def _draft(self, name: str, request: Iterable[Any]) -> drafts.Draft:
         seconds = self._settings.lease_seconds

@@ -30,7 +30,7 @@ from __future__ import annotations
 import abc
 import contextlib
 import functools
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from oslo_config import cfg
@@ -684,6 +684,24 @@ class Image(Closing):
         raise exceptions.NotSupported(
             "this driver cannot cut other clients off: end them, or wait", spec=self.spec
         )
+
+    def set_features(self, names: Iterable[str], *, enabled: bool) -> None:
+        """Switch some of the image's features (:meth:`features`) on or off, used by others or not.
+
+        Those that are so already are left as they are.
+        """
+        raise exceptions.NotSupported("this driver's images have no features to be switched")
+
+    def config(self) -> dict[str, str]:
+        """The settings of Ceph's that were made for this image, by their names in ceph.conf."""
+        raise exceptions.NotSupported("this driver's images have no settings of their own")
+
+    def set_config(self, key: str, value: str | None) -> None:
+        """Make a setting for this image, or (None) take it back, for whoever opens it from now on.
+
+        :raises InvalidInput: there is no such setting, or its value is wrong
+        """
+        raise exceptions.NotSupported("this driver's images have no settings of their own")
 
     @abc.abstractmethod
     def set_metadata(self, key: str, value: str) -> None: ...

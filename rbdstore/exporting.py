@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
 
@@ -95,6 +96,24 @@ class Exporter:
             watch.elapsed(),
         )
         return made
+
+    @contextlib.contextmanager
+    def reading(self, name: str) -> Iterator[Reader]:
+        """Read ``name`` as it is now, in use or not, while the block lasts.
+
+        The data is a snapshot's, which goes at the end of the block, or, where this process dies
+        in it, with the next export.
+
+        :raises ImageNotFound:
+        """
+        # As if an image of this id were being made, which nobody else can be at.
+        image_id = str(uuid.uuid4())
+        with self._claim(image_id) as claim, self._pool.open(name) as image:
+            self._take_back_earlier(claim, image)
+            snap = self._snapshot(claim, image, image_id)
+            with self._read(image.pool.open(image_id=image.id), snap) as data:
+                yield data
+            claim.take_back_unused()
 
     def _claim(self, image_id: str, *, wait: float | None = None) -> claims.Claim:
         return claims.Claim(

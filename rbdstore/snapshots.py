@@ -5,6 +5,8 @@ them; rolled back to.
 
 from __future__ import annotations
 
+import contextlib
+
 from rbdstore import claims, exceptions, leases, lineage, reclaim, removal, spec
 from rbdstore.driver import Image, Pool, find_snap
 from rbdstore.undo import Undo
@@ -76,6 +78,39 @@ def delete(pool: Pool, name: str, snapshot: str, seconds: float) -> None:
                 image.rename_snap(snapshot, hidden)
         # The last clone may have gone while this one's parent was being hidden.
         claim.take_back_unused()
+
+
+def rename(pool: Pool, name: str, snapshot: str, new: str, seconds: float) -> None:
+    """Give a snapshot another name. One that has it already is no error.
+
+    :raises Duplicate: there is another one of the new name
+    :raises ImageNotFound, SnapshotNotFound:
+    """
+    with contextlib.ExitStack() as stack:
+        # In one order everywhere, so that two who swap names do not wait for each other.
+        for each in sorted({snapshot, new}):
+            stack.enter_context(leases.held(pool, spec.snapshot_lease(name, each), seconds))
+        image = stack.enter_context(pool.open(name, read_only=False))
+        names = [snap.name for snap in image.snaps()]
+        if new in names and snapshot in names and new != snapshot:
+            raise exceptions.Duplicate("the volume has such a snapshot", spec=pool.spec(name, new))
+        if new not in names:
+            image.rename_snap(snapshot, new)
+        image.protect_snap(new)
+
+
+def unprotect(pool: Pool, name: str, snapshot: str, seconds: float) -> None:
+    """Let whoever uses no library like this one remove a snapshot. Clones of format 1 forbid it.
+
+    :raises ImageNotFound, SnapshotNotFound:
+    """
+    with (
+        leases.held(pool, spec.snapshot_lease(name, snapshot), seconds),
+        pool.open(name, read_only=False) as image,
+        contextlib.suppress(exceptions.InUse),
+    ):
+        find_snap(image, snapshot)
+        image.unprotect_snap(snapshot)
 
 
 def rollback(

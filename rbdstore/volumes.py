@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from oslo_log import log
-from oslo_utils import units
 
 from rbdstore import (
     claims,
@@ -33,15 +32,14 @@ from rbdstore import (
 from rbdstore.driver import Pool, PoolStats, Progress
 from rbdstore.listing import Volume, VolumeFromImage
 from rbdstore.settings import Settings
+from rbdstore.upkeep import CHUNK_SIZE, Upkeep
 
 __all__ = ["CHUNK_SIZE", "Volume", "VolumeFromImage", "VolumeStore"]
 
 LOG = log.getLogger(__name__)
 
-CHUNK_SIZE = 4 * units.Mi
 
-
-class VolumeStore:
+class VolumeStore(Upkeep):
     """The volumes of one pool."""
 
     def __init__(

@@ -36,6 +36,7 @@ ONLY_IN = {
     "rados": ("drivers/rbd/", "testing/"),
     "rbd": ("drivers/rbd/", "testing/"),
     "stevedore": ("loading.py",),
+    "cinder": ("adapters/cinder/", "adapters/cinder_backup"),
     "nova": ("adapters/nova.py",),
 }
 
@@ -152,6 +153,7 @@ def test_imports_point_down(path):
         ("drivers/file/pool.py", "import rbd", "imports rbd"),
         ("adapters/glance.py", "import rados", "imports rados"),
         ("adapters/nova.py", "import glance_store", "imports glance_store"),
+        ("adapters/nova.py", "from cinder import objects", "imports cinder"),
     ],
 )
 def test_what_points_up_is_found(name, source, fault):
@@ -169,6 +171,7 @@ def test_what_points_up_is_found(name, source, fault):
         ("__init__.py", "from rbdstore.loading import load"),
         ("adapters/glance.py", "import rbdstore\nfrom rbdstore import exceptions, connect"),
         ("adapters/glance.py", "from glance_store import driver\nfrom rbdstore import opts"),
+        ("adapters/cinder/base.py", "from cinder.volume import driver\nimport rbdstore"),
         ("cli/sandbox.py", "from rbdstore.testing import standing"),
         ("drivers/rbd/pool.py", "import rbd\nfrom rbdstore.drivers.rbd import lease"),
         ("drivers/rbd/pool.py", "from . import lease\nfrom ... import exceptions"),

@@ -268,7 +268,8 @@ class TestConnect:
         fails(
             lambda: rbdstore.connect("recording", color="pink"),
             "color: there is no such option",
-            "there are colour, ",
+            "there are backup_ceph_max_snapshots, ",
+            " colour, ",
         )
 
     def test_a_wrong_value(self):

@@ -121,8 +121,12 @@ def test_every_option_has_a_help_text_and_a_plain_default():
 
 def test_other_services_names():
     aliases = {opt.name: {old.name for old in opt.deprecated_opts} for opt in options.OPTIONS}
-    assert aliases["rbd_user"] == {"rbd_store_user"}
-    assert aliases["rbd_ceph_conf"] == {"rbd_store_ceph_conf", "images_rbd_ceph_conf"}
+    assert aliases["rbd_user"] == {"rbd_store_user", "backup_ceph_user"}
+    assert aliases["rbd_ceph_conf"] == {
+        "rbd_store_ceph_conf",
+        "images_rbd_ceph_conf",
+        "backup_ceph_conf",
+    }
     assert aliases["rados_connect_timeout"] == {"rbd_connect_timeout"}
 
 

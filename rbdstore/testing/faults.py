@@ -28,7 +28,7 @@ import os
 import signal
 import time
 import typing
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 
 from rbdstore import driver, threads
 from rbdstore.spec import ImageSpec
@@ -519,6 +519,18 @@ class FaultyImage(driver.Image):
     def fence(self) -> list[str]:
         with self._plan.call("Image.fence"):
             return self._image.fence()
+
+    def set_features(self, names: Iterable[str], *, enabled: bool) -> None:
+        with self._plan.call("Image.set_features"):
+            self._image.set_features(names, enabled=enabled)
+
+    def config(self) -> dict[str, str]:
+        with self._plan.call("Image.config"):
+            return self._image.config()
+
+    def set_config(self, key: str, value: str | None) -> None:
+        with self._plan.call("Image.set_config"):
+            self._image.set_config(key, value)
 
     def set_metadata(self, key: str, value: str) -> None:
         with self._plan.call("Image.set_metadata"):

@@ -5,6 +5,7 @@ import contextlib
 import json
 import sys
 
+import cinder_service
 import glance_service
 import pools
 import processes
@@ -98,3 +99,37 @@ def collect(ceph):
         return json.loads(processes.run(*command, "gc", "--apply", "--format", "json"))
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cinder_database(tmp_path_factory, ceph):
+    return cinder_service.make_database(tmp_path_factory.mktemp("cinder-db") / "service", ceph)
+
+
+@pytest.fixture(scope="session")
+def make_cinder(tmp_path_factory, ceph, glance, cinder_database):
+    """Start Cinder services, over the Glance of this library, which are stopped in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def make(backends):
+            folder = tmp_path_factory.mktemp("cinder") / "service"
+            url = glance.client.url
+            made = cinder_service.Cinder(folder, ceph, url, backends, database=cinder_database)
+            stack.enter_context(made)
+            for backend in backends:
+                made.client.create_type(backend, backend)
+            return made
+
+        yield make
+
+
+@pytest.fixture(scope="session")
+def cinder(make_cinder, ceph):
+    """One with this library's driver, ``ours``, and Cinder's own, ``stock``, on one pool.
+
+    ``other`` is this library's, too, on another pool. Each has a volume type of its name.
+    """
+    ours = cinder_service.options(ceph, cinder_service.RBDSTORE)
+    stock = cinder_service.options(ceph, cinder_service.STOCK)
+    other = {**ours, "rbd_user": "admin", "rbd_pool": "vms"}
+    return make_cinder({"ours": ours, "stock": stock, "other": other})

@@ -590,6 +590,25 @@ def _revert_to_snapshot(world):
     world.volumes.revert_to_snapshot("volume", "snapshot")
 
 
+@case(snapshot)
+def _rename_snapshot(world):
+    world.volumes.rename_snapshot("volume", "snapshot", "renamed")
+
+
+# What passes between pools
+
+
+@case(volume)
+def _read_volume(world):
+    with world.volumes.reading("volume") as data:
+        assert b"".join(data) == pattern("volume")
+
+
+@case(volume, makes=True)
+def _copy_volume(world):
+    world.volumes.copy_from(world.volumes, "volume", "new")
+
+
 # What is left of others
 
 

@@ -44,6 +44,17 @@ def test_clone_may_be_larger(volumes, raw, image):
     volumes.delete("volume-1")
 
 
+@pytest.mark.parametrize("chunk_size", [1, 4, 16])
+def test_a_clone_s_objects_are_as_large_as_its_parent_s(place, raw, image, chunk_size):
+    volumes = place.volumes(rbd_store_chunk_size=chunk_size)
+    volumes.clone("volume-1", image.uri)
+    volumes.create_cloned_volume("volume-2", "volume-1")
+    for name in ("volume-1", "volume-2"):
+        assert raw.object_size("volumes", name) == raw.object_size("images", "image-1")
+        assert raw.read("volumes", name) == samples.pattern("image", 9 * MiB)
+        volumes.delete(name)
+
+
 def test_clone_refuses_a_name_that_is_taken(volumes, image, source, unchanged):
     with pytest.raises(exceptions.Duplicate):
         volumes.clone(source, image.uri)

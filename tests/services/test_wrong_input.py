@@ -83,6 +83,29 @@ VOLUMES = {
         "wait": (0, "wait"),
         "fence": (False, "flag"),
     },
+    "snapshot_size": {"volume": ("source", "name"), "snapshot": ("snapshot-1", "snapshot")},
+    "rename_snapshot": {
+        "volume": ("source", "new name"),
+        "snapshot": ("snapshot-1", "snapshot"),
+        "new_name": ("snapshot-2", "snapshot"),
+    },
+    "unprotect_snapshot": {
+        "volume": ("source", "new name"),
+        "snapshot": ("snapshot-1", "snapshot"),
+    },
+    "limits": {"name": ("source", "name")},
+    "set_limits": {"name": ("source", "new name"), "wanted": ({}, "limits")},
+    "switch_features": {
+        "name": ("source", "new name"),
+        "features": ([], "features"),
+        "enabled": (True, "flag"),
+    },
+    "reading": {"name": ("source", "new name")},
+    "copy_from": {
+        "other": ("<volumes>", "volumes"),
+        "source": ("source", "new name"),
+        "name": ("volume-1", "new name"),
+    },
     "clone": {
         "name": ("volume-1", "new name"),
         "uri": ("<uri>", "any location"),
@@ -174,6 +197,9 @@ TABLES = {
     "algorithm or none": [entry for entry in wrong.ALGORITHMS if entry.value is not None],
     "new name or none": [entry for entry in wrong.NEW_NAMES if entry.value is not None],
     "images": wrong.IMAGE_STORES,
+    "volumes": wrong.VOLUME_STORES,
+    "limits": wrong.LIMITS,
+    "features": wrong.FEATURES,
     "method": wrong.METHODS,
     "flatten mode": wrong.FLATTEN_MODES,
     "flag": wrong.FLAGS,
@@ -229,7 +255,7 @@ class Scene:
         self.place = place
         disks = place.store("volumes", "admin").disks
         self.services = [(images, IMAGES), (volumes, VOLUMES), (disks, DISKS)]
-        self._given = {"<uri>": uri, "<images>": images}
+        self._given = {"<uri>": uri, "<images>": images, "<volumes>": volumes}
         self.uri = uri
         self._raw = raw
 

@@ -97,6 +97,52 @@ IMAGE_STORES = table(
     the_class=images.ImageStore,
 )
 
+VOLUME_STORES = table(
+    exceptions.InvalidInput,
+    "other is the volumes of a store, store.volumes, not ",
+    none=None,
+    a_pool="volumes",
+    a_list=[],
+    an_object=object(),
+)
+
+LIMITS = [
+    *table(
+        exceptions.InvalidInput,
+        "limits are a mapping of names to numbers, not ",
+        none=None,
+        text="iops_limit",
+        a_list=["iops_limit"],
+    ),
+    *table(
+        exceptions.InvalidInput,
+        "there is no limit ",
+        another_name={"iops": 1},
+        cinder_s_name={"total_iops_sec": 1},
+        no_name={None: 1},
+    ),
+    *table(
+        exceptions.InvalidSize, "a size ", negative={"iops_limit": -1}, words={"bps_limit": "1"}
+    ),
+]
+
+FEATURES = [
+    *table(
+        exceptions.InvalidInput,
+        "features are a list of names, not ",
+        none=None,
+        a_name="exclusive-lock",
+        a_number=1,
+    ),
+    *table(
+        exceptions.InvalidInput,
+        "cannot be switched; only ",
+        layering=["layering"],
+        not_a_name=[None],
+        a_list_in_it=[[]],
+    ),
+]
+
 FLAGS = table(
     exceptions.InvalidInput,
     "is True or False, not ",

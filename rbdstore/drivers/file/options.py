@@ -81,8 +81,8 @@ class FileOptions:
     def image_features(self, parents: frozenset[str] | None = None) -> frozenset[str]:
         return self.features or parents or _DEFAULT_FEATURES
 
-    def image_order(self, parents: int | None = None) -> int:
-        return self.order or parents or _DEFAULT_ORDER
+    def image_order(self) -> int:
+        return self.order or _DEFAULT_ORDER
 
 
 def read(options: Mapping[str, Any]) -> FileOptions:

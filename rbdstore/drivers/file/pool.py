@@ -151,7 +151,7 @@ class FilePool(Bookkeeping):
                 tx,
                 name,
                 row["size"],
-                options.image_order(row["bits"]),
+                row["bits"],
                 options.image_features(frozenset(row["features"].split(","))),
                 row["snap"],
             )

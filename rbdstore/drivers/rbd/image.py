@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+from collections.abc import Iterable
 from typing import Any, Final
 
 import rbd
@@ -27,6 +28,8 @@ from rbdstore.drivers.rbd.progress import reported
 _LISTINGS: Final = 20
 # What the keys of an image's metadata begin with in its header.
 _METADATA: Final = "metadata_"
+# What its settings begin with among that metadata.
+_CONFIG: Final = "conf_"
 
 
 class RbdImage(Data):
@@ -243,6 +246,31 @@ class RbdImage(Data):
                 else handle.get_snap_timestamp(snap_id)
             )
         return float(made.replace(tzinfo=datetime.UTC).timestamp())
+
+    def set_features(self, names: Iterable[str], *, enabled: bool) -> None:
+        wanted = sum(options.FEATURES[name] for name in names)
+        with self._calls() as handle:
+            # librbd refuses to switch on what is on.
+            off = ~handle.features()
+            bits = wanted & (off if enabled else ~off)
+            if bits:
+                handle.update_features(bits, enabled)
+            if enabled and bits & options.FEATURES["object-map"]:
+                object_map.rebuild(self.pool.ioctx_of(self._connection), handle)
+
+    def config(self) -> dict[str, str]:
+        return {
+            key.removeprefix(_CONFIG): value
+            for key, value in self.metadata().items()
+            if key.startswith(_CONFIG)
+        }
+
+    def set_config(self, key: str, value: str | None) -> None:
+        with self._calls() as handle:
+            if value is not None:
+                handle.config_set(key, value)
+            elif key in self.config():
+                handle.config_remove(key)
 
     def set_metadata(self, key: str, value: str) -> None:
         with self._calls() as handle:

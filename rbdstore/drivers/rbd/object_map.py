@@ -57,12 +57,17 @@ def switch_on(ioctx: rados.Ioctx, handle: rbd.Image) -> None:
         off = noted & ~handle.features()
         if off:
             handle.update_features(off, True)
-        handle.rebuild_object_map()
-        for snap in handle.list_snaps():
-            # It may have been removed since it was listed.
-            with (
-                contextlib.suppress(rbd.ImageNotFound),
-                rbd.Image(ioctx, image_id=handle.id(), snapshot=snap["name"]) as earlier,
-            ):
-                earlier.rebuild_object_map()
+        rebuild(ioctx, handle)
     handle.metadata_remove(MARK)
+
+
+def rebuild(ioctx: rados.Ioctx, handle: rbd.Image) -> None:
+    """Make the object maps of an image and its snaps right: switched on, they are not yet."""
+    handle.rebuild_object_map()
+    for snap in handle.list_snaps():
+        # It may have been removed since it was listed.
+        with (
+            contextlib.suppress(rbd.ImageNotFound),
+            rbd.Image(ioctx, image_id=handle.id(), snapshot=snap["name"]) as earlier,
+        ):
+            earlier.rebuild_object_map()

@@ -154,8 +154,8 @@ class RbdPool(driver.Pool):
                     snap,
                     self.ioctx_of(connection),
                     name,
+                    # No order: librbd takes the parent's, and refuses a smaller one.
                     features=options.features,
-                    order=options.order,
                     data_pool=options.data_pool,
                 )
             except rbd.ImageNotFound as exc:
