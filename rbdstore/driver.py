@@ -674,7 +674,8 @@ class Image(Closing):
 
         Such a client is cut off as a whole, from all images and for an hour, dead or alive. When
         this returns, its writes fail, and nothing that it wrote and was not told of lands any
-        more. Nobody is cut off where this raises, save for a ``ClusterError``.
+        more. Nobody is cut off where this raises, save for a ``ClusterError``. A warning in the
+        log names each, as soon as it is.
 
         :return: the addresses of those that were
         :raises InUse: this process is one of them

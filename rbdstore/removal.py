@@ -64,8 +64,7 @@ def check_unwatched(image: Image, wait: float, *, fence: bool = False) -> None:
             raise exceptions.InUse(spec=image.spec, watchers=watchers)
         if left <= 0:
             fence = False
-            for address in image.fence():
-                LOG.warning("cut off %s, which had %s open for writing", address, image.spec)
+            image.fence()
             continue
         if not waiting:
             waiting = True

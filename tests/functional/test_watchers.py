@@ -136,6 +136,17 @@ def test_a_writer_that_is_cut_off_writes_nothing_more(volumes, writer, raw, cut_
         assert not image.list_lockers()
 
 
+@pytest.mark.parametrize("features", [None, samples.OLD_FEATURES])
+def test_one_that_has_written_nothing_yet_is_cut_off(sandbox, volumes, raw, cut_off, features):
+    """It has no lock, and in an old image nobody ever has one."""
+    raw.create("volumes", "volume-2", data=DATA, features=features)
+    with stores.held_open(sandbox, "volumes", "volume-2") as client:
+        volumes.delete("volume-2", fence=True)
+        client.kill()
+    assert len(cut_off()) == 1
+    assert raw.images("volumes") == []
+
+
 def test_a_volume_is_deleted_under_a_writer_that_is_cut_off(volumes, writer, raw):
     raw.remove_snap("volumes", "volume-1", "snapshot-1")
     volumes.delete("volume-1", fence=True)

@@ -16,11 +16,14 @@ import time
 from typing import Any, Final
 
 import rbd
+from oslo_log import log
 
 from rbdstore import exceptions
 from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd import errors
 from rbdstore.spec import ImageSpec
+
+LOG = log.getLogger(__name__)
 
 # The OSD ends a listed client's watch when it gets the list, which takes milliseconds.
 _LONGEST: Final = 30
@@ -47,6 +50,8 @@ def fence(connection: clients.Connection, handle: rbd.Image, spec: ImageSpec) ->
             connection.monitor_command("osd blocklist", blocklistop="add", addr=address)
         except exceptions.PermissionDenied as exc:
             raise errors.denied(connection.user, spec, "", service="mon") from exc
+        # At once: what follows may fail.
+        LOG.warning("cut off %s, which had %s open for writing", address, spec)
     if addresses:
         connection.rados.wait_for_latest_osdmap()
         _wait_until_gone(handle, addresses, spec)
@@ -71,8 +76,10 @@ def _wait_until_gone(handle: rbd.Image, addresses: list[str], spec: ImageSpec) -
 
 
 def _break_locks(handle: rbd.Image, addresses: list[str]) -> None:
-    # There is none where nobody has written, and none in an image without the feature.
-    for client, cookie, address in handle.list_lockers().get("lockers", ()):
+    # Where nobody has written there is none, nor in an image without the feature: then the binding
+    # gives an empty list, and a dictionary where there is one.
+    found = handle.list_lockers() or {"lockers": []}
+    for client, cookie, address in found["lockers"]:
         if address in addresses:
             # Somebody else may have broken it meanwhile.
             with contextlib.suppress(rbd.ImageNotFound):
