@@ -9,6 +9,7 @@ import os
 import shutil
 import threading
 import time
+from concurrent import futures
 
 import pytest
 import racers
@@ -172,6 +173,25 @@ def test_a_manager_that_is_silent_is_asked_once(sandbox, cluster):
             assert len(asking()) == 1
     racers.until(lambda: not asking())
     assert answer(cluster.task_progress, "a") is None
+
+
+def test_a_manager_that_is_silent_is_asked_once_by_many_at_the_same_time(sandbox, cluster):
+    answer(cluster.task_progress, "a")
+    with frozen(sandbox, "mgr.x"), futures.ThreadPoolExecutor(6) as threads:
+        calls = [threads.submit(cluster.task_progress, "a") for _ in range(6)]
+        assert {type(call.exception()) for call in calls} == {exceptions.Timeout}
+        assert len(asking()) == 1
+    racers.until(lambda: not asking())
+
+
+def test_a_manager_cannot_be_asked_without_a_configuration(connect, sandbox, tmp_path):
+    """To have asked nobody is not to have been answered."""
+    conf = shutil.copy(sandbox.conf_path, tmp_path / "gone.conf")
+    cluster = connect(rbd_ceph_conf=str(conf))
+    cluster.open_pool("volumes")
+    os.remove(conf)
+    with pytest.raises(exceptions.ConfigError, match="rbd_ceph_conf"):
+        cluster.cancel_task("a")
 
 
 def test_nothing_is_left_of_outages(sandbox, connect, connections):
