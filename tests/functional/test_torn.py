@@ -184,6 +184,15 @@ def with_a_snapshot(raw):
     return "it has snapshots, which may need the parent as well"
 
 
+def remove_orphan(pool, raw, torn):
+    """Nobody can do more: librbd removes by name what it cannot open."""
+    with raw.ioctx("volumes") as ioctx:
+        objects = [key for key in raw.objects("volumes") if torn.image_id in key]
+        for key in [*objects, "rbd_id.clone"]:
+            ioctx.remove_object(key)
+    pool.remove_keys("rbd_directory", ["name_clone", f"id_{torn.image_id}"])
+
+
 @pytest.mark.parametrize("prepare", [not_copied, with_a_snapshot])
 def test_an_orphan_that_is_not_proven_whole_is_only_explained(pool, raw, image, prepare):
     raw.clone("images", image, "snap", "volumes", "clone")
@@ -197,12 +206,32 @@ def test_an_orphan_that_is_not_proven_whole_is_only_explained(pool, raw, image, 
     with pytest.raises(exceptions.ImageNotFound, match="is gone, and"):
         mending.mend(pool, torn, SETTINGS)
     assert mending.find(pool, pause=0) == [torn]
-    with raw.ioctx("volumes") as ioctx:
-        # Nobody can do more: librbd removes by name what it cannot open.
-        objects = [key for key in raw.objects("volumes") if torn.image_id in key]
-        for key in [*objects, "rbd_id.clone"]:
-            ioctx.remove_object(key)
-    pool.remove_keys("rbd_directory", ["name_clone", f"id_{torn.image_id}"])
+    remove_orphan(pool, raw, torn)
+
+
+def test_an_orphan_whose_data_may_not_be_looked_at(sandbox, pool, raw, image):
+    """It is explained, and stands in nobody else's way, nor where the pool of its data is gone."""
+    sandbox.ceph("osd", "pool", "create", "elsewhere", "1")
+    sandbox.ceph("osd", "pool", "application", "enable", "elsewhere", "rbd")
+    with raw.ioctx("images") as above, raw.ioctx("volumes") as below:
+        rbd.RBD().clone(above, image, "snap", below, "clone", data_pool="elsewhere")
+    copy_up(raw)
+    unlist(raw)
+    raw.remove_snap("images", image, "snap")
+    (torn,) = mending.find(pool, pause=0)
+    assert torn.needs == ""
+    volumes = stores.volume_store(sandbox)
+    (torn,) = mending.find(volumes._pool, pause=0)
+    assert torn.state == "orphan"
+    for part in ("client.cinder may not", "in pool elsewhere", "left as it is"):
+        assert part in mending.explain(torn)
+    sandbox.ceph("config", "set", "mon", "mon_allow_pool_delete", "true")
+    sandbox.ceph("osd", "pool", "rm", "elsewhere", "elsewhere", "--yes-i-really-really-mean-it")
+    with pool.cluster.calls() as connection:
+        connection.rados.wait_for_latest_osdmap()
+    (torn,) = mending.find(pool, pause=0)
+    assert torn.needs == "the pool of its data is gone"
+    remove_orphan(pool, raw, torn)
 
 
 def test_garbage_collection_mends_it(pool, raw, clone):

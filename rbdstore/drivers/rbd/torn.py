@@ -54,7 +54,7 @@ class Scan:
         return [torn for link, images in below.items() for torn in self._torn(link, images)]
 
     def _torn(self, link: links.Link, images: list[_Image]) -> Iterator[Torn]:
-        pool = self._pool_of(link)
+        pool = self._name_of(link.pool_id)
         parent = f"{pool or link.pool_id}/{link.namespace and link.namespace + '/'}"
         parent = f"{parent}<{link.image_id}> at snap {link.snap_id}"
         try:
@@ -74,10 +74,10 @@ class Scan:
             elif image[0] not in known:
                 yield Torn(self._pool, self._namespace, *_named(image), parent, "unlisted")
 
-    def _pool_of(self, link: links.Link) -> str | None:
-        """The name of a parent's pool; None: it was removed."""
+    def _name_of(self, pool_id: int) -> str | None:
+        """The name of a pool; None: it was removed."""
         try:
-            return str(self._connection.rados.pool_reverse_lookup(link.pool_id))
+            return str(self._connection.rados.pool_reverse_lookup(pool_id))
         except rados.ObjectNotFound:
             return None
 
@@ -97,13 +97,20 @@ class Scan:
             return "it is being removed"
         if shape.striped:
             return "its data is striped over its objects"
-        data = ioctx
+        pool: str | None = self._pool
+        data: rados.Ioctx | None = ioctx
         if shape.data_pool is not None:
-            name = self._connection.rados.pool_reverse_lookup(shape.data_pool)
-            data = self._connection.ioctx(str(name), self._namespace)
+            pool = self._name_of(shape.data_pool)
+            data = pool and self._connection.ioctx(pool, self._namespace)
+        if not data:
+            return "the pool of its data is gone"
         count = -(-shape.overlap // shape.object_size)
         names = (f"{shape.prefix}.{number:016x}" for number in range(count))
-        missing = _missing(data, names)
+        try:
+            missing = _missing(data, names)
+        except rados.PermissionError:
+            cap = caps.reading(pool or "")
+            return str(errors.denied(self._connection.user, None, pool or "", cap))
         if missing:
             return f"{missing} of the {count} objects that it shows through are not written"
         return ""
@@ -150,4 +157,6 @@ class _Asked:
             return True
         if number == -errno.ENOENT:
             return False
+        if number in (-errno.EPERM, -errno.EACCES):
+            raise rados.PermissionError("an object may not be asked for")
         raise rados.OSError("an object could not be asked for", errno=-number)
