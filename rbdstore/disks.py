@@ -19,6 +19,7 @@ from rbdstore import (
     exceptions,
     exports,
     imports,
+    lineage,
     removal,
     sizes,
     snapshots,
@@ -353,6 +354,9 @@ class DiskStore:
     def _destroy(self, name: str, wait: float, fence: bool) -> None:
         snaps: Iterable[str] = ()
         with contextlib.suppress(exceptions.ImageNotFound), self._pool.open(name) as image:
+            if fence:
+                # Nobody is cut off where it is refused all the same.
+                lineage.children(image)
             # Before anything is removed: it may not be a dead client's.
             removal.check_unwatched(image, wait, fence=fence)
             snaps = [

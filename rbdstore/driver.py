@@ -672,13 +672,13 @@ class Image(Closing):
     def fence(self) -> list[str]:
         """Cut off every client that has the image open for writing, and take its lock away.
 
-        Such a client is cut off as a whole, from all images and for an hour, dead or alive. When
+        Such a client is cut off as a whole, from all images and for a year, dead or alive. When
         this returns, its writes fail, and nothing that it wrote and was not told of lands any
         more. Nobody is cut off where this raises, save for a ``ClusterError``. A warning in the
         log names each, as soon as it is.
 
         :return: the addresses of those that were
-        :raises InUse: this process is one of them
+        :raises InUse: this process is one of them, or the cluster itself is, for a task
         :raises PermissionDenied: the user may not cut clients off
         :raises NotSupported: the driver cannot
         """

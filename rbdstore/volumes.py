@@ -162,7 +162,7 @@ class VolumeStore(Upkeep):
 
         :param wait: how many seconds to wait for clients that have it open for writing; one that
             crashed looks alive for some 30 s
-        :param fence: cut off those that have it open then, from all images and for an hour, dead
+        :param fence: cut off those that have it open then, from all images and for a year, dead
             or alive; a warning in the log names each
         :raises InvalidName:
         :raises InvalidInput: ``wait`` is negative, infinite or no number

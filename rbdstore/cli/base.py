@@ -76,7 +76,7 @@ def add_fence(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fence",
         action="store_true",
-        help="cut off those that have it open then, dead or alive, from all images for an hour",
+        help="cut off those that have it open then, dead or alive, from all images for a year",
     )
 
 

@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of an image that another client has open: one that writes, and one that died."""
 
+import datetime
 import json
 import logging
 import re
+import time
 
 import commands
 import pytest
+import racers
 import samples
 import stores
 from rbd_place import RbdPlace
 from writers import Writer
 
+import rbdstore
 from rbdstore import exceptions
 from rbdstore.testing.recipe import Role
 
@@ -48,16 +52,27 @@ def writer(sandbox, volume):
 
 
 @pytest.fixture
-def cut_off(raw):
-    """The addresses that the cluster refuses, as far as this test has added to them."""
+def listed(raw):
+    """The addresses that the cluster refuses, and until when."""
 
-    def listed():
+    def ask():
         asked = json.dumps({"prefix": "osd blocklist ls"})
         _status, said, _message = raw.client.mon_command(asked, b"")
-        return set(ADDRESS.findall(said.decode()))
+        lines = [line.split() for line in said.decode().splitlines()]
+        return {
+            line[0]: datetime.datetime.strptime(line[1], "%Y-%m-%dT%H:%M:%S.%f%z")
+            for line in lines
+            if line and ADDRESS.fullmatch(line[0])
+        }
 
-    before = listed()
-    return lambda: listed() - before
+    return ask
+
+
+@pytest.fixture
+def cut_off(listed):
+    """The addresses that the cluster refuses, as far as this test has added to them."""
+    before = set(listed())
+    return lambda: set(listed()) - before
 
 
 def test_what_is_done_to_a_volume_that_is_written_to(sandbox, volumes, volume, raw):
@@ -124,13 +139,17 @@ def test_after_a_client_died_librbd_itself_waits_for_what_needs_its_lock(sandbox
         assert volumes.extend(volume, 2 * SIZE).size == 2 * SIZE
 
 
-def test_a_writer_that_is_cut_off_writes_nothing_more(volumes, writer, raw, cut_off, caplog):
+def test_a_writer_that_is_cut_off_writes_nothing_more(
+    volumes, writer, raw, cut_off, listed, caplog
+):
     volumes.revert_to_snapshot("volume-1", "snapshot-1", fence=True)
     (address,) = cut_off()
     writer.wait_for_an_error()
     assert raw.read("volumes", "volume-1") == DATA
     (line,) = [one.getMessage() for one in caplog.records if "cut off" in one.getMessage()]
     assert line == f"cut off {address}, which had volumes/volume-1 open for writing"
+    # For longer than any host is away, which then would write what it was not answered.
+    assert listed()[address].timestamp() - time.time() > 300 * 86400
     # What librbd would wait for half a minute to do with the dead one's lock there.
     with raw.open("volumes", "volume-1", read_only=True) as image:
         assert not image.list_lockers()
@@ -199,6 +218,59 @@ def test_the_disks_of_a_host_that_is_cut_off(sandbox, raw, cut_off):
         writer.wait_for_an_error()
     assert raw.images("vms") == []
     assert len(cut_off()) == 1
+
+
+def test_nobody_is_cut_off_for_a_disk_that_is_not_deleted(sandbox, raw, cut_off):
+    """There may be clones of it where its user may not look."""
+    instance = "8b9ea0cc-0000-4000-8000-000000000000"
+    disk = f"{instance}_disk"
+    raw.create("vms", disk, data=DATA)
+    raw.snap("vms", disk, "snap", protect=False)
+    raw.clone("vms", disk, "snap", "volumes", "clone")
+    blind = Role("nova-blind", osd=("profile rbd pool=vms",), mgr=())
+    options = {"rbd_ceph_conf": sandbox.conf_path, "rbd_user": "nova-blind", "rbd_pool": "vms"}
+    with (
+        stores.more_users(sandbox, blind),
+        rbdstore.connect("rbd", rbd_destroy_volume_retries=0, **options) as store,
+        Writer(sandbox, "vms", disk, SIZE) as writer,
+    ):
+        writer.wait_for_writes()
+        with pytest.raises(exceptions.PermissionDenied):
+            store.disks.cleanup(instance, fence=True)
+        assert cut_off() == set()
+        writer.wait_for_writes()
+    assert raw.snaps("vms", disk) == ["snap"]
+    raw.remove("volumes", "clone")
+    raw.remove_snap("vms", disk, "snap")
+    raw.remove("vms", disk)
+
+
+def test_the_manager_is_not_cut_off(sandbox, volumes, raw, cut_off):
+    """Its one client does the tasks for the whole cluster."""
+    raw.create("images", "image", data=samples.pattern("image", 128 * MiB))
+    raw.snap("images", "image", "snap")
+
+    def is_refused():
+        with volumes._pool.open("clone") as image:
+            try:
+                image.fence()
+            except exceptions.InUse as error:
+                return "the cluster's manager is at work on it" in str(error)
+            return False
+
+    def is_refused_meanwhile():
+        raw.clone("images", "image", "snap", "volumes", "clone")
+        sandbox.ceph("rbd", "task", "add", "flatten", "volumes/clone")
+        refused = False
+        while raw.parent("volumes", "clone") is not None:
+            refused = refused or is_refused()
+        volumes.delete("clone", wait=60)
+        return refused
+
+    # The task may be over sooner than it is looked at.
+    racers.until(is_refused_meanwhile)
+    assert cut_off() == set()
+    raw.remove("images", "image")
 
 
 def test_the_command(sandbox, writer, raw, tmp_path):

@@ -127,6 +127,23 @@ class RbdCluster(driver.Cluster):
         with contextlib.suppress(exceptions.NotFound):
             self._command("rbd task cancel", task_id=task_id)
 
+    def check_no_task(self, spec: ImageSpec, image_id: str) -> None:
+        """See that the manager is not at work on an image, which it has open then.
+
+        :raises InUse: it is
+        """
+        tasks: list[dict[str, Any]] = []
+        # One that does not answer does nothing.
+        with contextlib.suppress(exceptions.RbdStoreError):
+            tasks = self._command("rbd task list") or []
+        for task in tasks:
+            if task["in_progress"] and task["refs"].get("image_id") == image_id:
+                raise exceptions.InUse(
+                    f"the cluster's manager is at work on it ({task['message']}): `ceph rbd task "
+                    f"cancel {task['id']}` ends that",
+                    spec=spec,
+                )
+
     def _command(self, prefix: str, *, spec: ImageSpec | None = None, **arguments: str) -> Any:
         # So that whoever cannot connect is told why, as anywhere else.
         with self.connection():

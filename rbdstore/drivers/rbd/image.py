@@ -235,6 +235,7 @@ class RbdImage(Data):
                 ) from exc
 
     def fence(self) -> list[str]:
+        self.pool.cluster.check_no_task(self.spec, self.id)
         with self._calls() as handle:
             return fencing.fence(self._connection, handle, self.spec)
 
