@@ -65,7 +65,8 @@ def explain(torn: Torn) -> str:
 def mend(pool: Pool, torn: Torn, settings: Settings) -> None:
     """Mend a link, with all data kept.
 
-    :raises InUse: somebody has it open, or is at work on it: that may be what takes it apart
+    :raises InUse: somebody has it open, or is at work on it: that may be what takes it apart. Of
+        an orphan nobody can tell who had it open before; it does no harm to those
     :raises ImageNotFound: it is gone, or it may need the parent that is gone
     """
     name = spec.thinning_lease(torn.image_id) if torn.trashed else torn.image

@@ -140,9 +140,9 @@ class Torn:
     :ivar parent: pool and id of the parent, and the id of the snap, for humans
     :ivar state: ``unlisted``: it has a parent that does not know of it, and would let itself be
         removed; ``orphan``: the parent or its snap is gone, so it cannot be opened; ``unknown``:
-        this user may not look at the parent
+        this user may not look at the parent, or the child's header cannot be read
     :ivar needs: of an orphan, why it may need what is gone; empty: it is proven not to. Of an
-        ``unknown`` one, the lacking capability
+        ``unknown`` one, why: the lacking capability, as a rule
     """
 
     pool: str

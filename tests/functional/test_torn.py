@@ -209,7 +209,7 @@ def test_an_orphan_that_is_not_proven_whole_is_only_explained(pool, raw, image, 
     remove_orphan(pool, raw, torn)
 
 
-def test_an_orphan_whose_data_may_not_be_looked_at(sandbox, pool, raw, image):
+def test_an_orphan_whose_data_may_not_be_looked_at(sandbox, pool, raw, image, connect):
     """It is explained, and stands in nobody else's way, nor where the pool of its data is gone."""
     sandbox.ceph("osd", "pool", "create", "elsewhere", "1")
     sandbox.ceph("osd", "pool", "application", "enable", "elsewhere", "rbd")
@@ -220,8 +220,7 @@ def test_an_orphan_whose_data_may_not_be_looked_at(sandbox, pool, raw, image):
     raw.remove_snap("images", image, "snap")
     (torn,) = mending.find(pool, pause=0)
     assert torn.needs == ""
-    volumes = stores.volume_store(sandbox)
-    (torn,) = mending.find(volumes._pool, pause=0)
+    (torn,) = mending.find(connect("cinder").open_pool("volumes"), pause=0)
     assert torn.state == "orphan"
     for part in ("client.cinder may not", "in pool elsewhere", "left as it is"):
         assert part in mending.explain(torn)
@@ -232,6 +231,23 @@ def test_an_orphan_whose_data_may_not_be_looked_at(sandbox, pool, raw, image):
     (torn,) = mending.find(pool, pause=0)
     assert torn.needs == "the pool of its data is gone"
     remove_orphan(pool, raw, torn)
+
+
+def test_a_header_that_cannot_be_read(pool, raw, clone):
+    """It is named, and keeps nobody else's from being looked at."""
+    raw.clone("images", "image", "snap", "volumes", "damaged")
+    with raw.open("volumes", "damaged", read_only=True) as opened:
+        header = f"rbd_header.{opened.id()}"
+    entry = pool.get_keys(header)["parent"]
+    pool.set_keys(header, {"parent": b"nothing of Ceph's"})
+    unlist(raw)
+    found = {torn.image: torn for torn in mending.find(pool, pause=0)}
+    assert found["clone"].state == "unlisted"
+    assert found["damaged"].state == "unknown"
+    assert "its header cannot be read" in mending.explain(found["damaged"])
+    assert not mending.is_mendable(found["damaged"])
+    pool.set_keys(header, {"parent": entry})
+    raw.remove("volumes", "damaged")
 
 
 def test_garbage_collection_mends_it(pool, raw, clone):

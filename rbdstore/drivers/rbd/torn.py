@@ -13,7 +13,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Container, Iterator
-from typing import Final
+from typing import Final, Literal
 
 import rados
 
@@ -26,6 +26,7 @@ from rbdstore.threads import threading
 _AT_ONCE: Final = 64
 
 _Image = tuple[str, str, bool]
+_State = Literal["unlisted", "orphan", "unknown"]
 
 
 class Scan:
@@ -42,6 +43,7 @@ class Scan:
     def find(self, image_ids: Container[str] | None = None) -> list[Torn]:
         """Those that are torn; one request an image, and a few for each snap with children."""
         below: dict[links.Link, list[_Image]] = {}
+        found: list[Torn] = []
         for image in _images(self._ioctx):
             if image_ids is None or image[0] in image_ids:
                 # It may have been removed since it was listed.
@@ -49,9 +51,19 @@ class Scan:
                     link = links.parent(self._ioctx, image[0])
                 except rados.ObjectNotFound:
                     continue
+                except (rados.IOError, decoding.Unreadable) as exc:
+                    needs = f"its header cannot be read ({exc})"
+                    found.append(self._of(image, "which nobody knows", "unknown", needs))
+                    continue
                 if link is not None:
                     below.setdefault(link, []).append(image)
-        return [torn for link, images in below.items() for torn in self._torn(link, images)]
+        for link, images in below.items():
+            found.extend(self._torn(link, images))
+        return found
+
+    def _of(self, image: _Image, parent: str, state: _State, needs: str = "") -> Torn:
+        image_id, name, trashed = image
+        return Torn(self._pool, self._namespace, name, image_id, trashed, parent, state, needs)
 
     def _torn(self, link: links.Link, images: list[_Image]) -> Iterator[Torn]:
         pool = self._name_of(link.pool_id)
@@ -65,14 +77,13 @@ class Scan:
             cap = caps.reading(pool or "")
             needs = str(errors.denied(self._connection.user, None, pool or "", cap))
             for image in images:
-                yield Torn(self._pool, self._namespace, *_named(image), parent, "unknown", needs)
+                yield self._of(image, parent, "unknown", needs)
             return
         for image in images:
             if not there:
-                needs = self._needs(image[0])
-                yield Torn(self._pool, self._namespace, *_named(image), parent, "orphan", needs)
+                yield self._of(image, parent, "orphan", self._needs(image[0]))
             elif image[0] not in known:
-                yield Torn(self._pool, self._namespace, *_named(image), parent, "unlisted")
+                yield self._of(image, parent, "unlisted")
 
     def _name_of(self, pool_id: int) -> str | None:
         """The name of a pool; None: it was removed."""
@@ -114,11 +125,6 @@ class Scan:
         if missing:
             return f"{missing} of the {count} objects that it shows through are not written"
         return ""
-
-
-def _named(image: _Image) -> tuple[str, str, bool]:
-    image_id, name, trashed = image
-    return name, image_id, trashed
 
 
 def _images(ioctx: rados.Ioctx) -> Iterator[_Image]:
