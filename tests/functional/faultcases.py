@@ -102,7 +102,7 @@ class World:
                     opened.set_snap(driver.find_snap(opened, name).id)
                     seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
         for backup in self.backups.list():
-            with images.open(backup.base.image) as opened:
+            with self.pools[0].open(backup.base.image) as opened:
                 opened.set_snap(driver.find_snap(opened, backup.base.snap).id)
                 seen[f"backup:{backup.id}"] = opened.read(0, opened.size())
                 seen[backup.base.image] = b""
