@@ -115,7 +115,7 @@ def _has_backup(store: Pool, branch: Branch) -> bool:
     try:
         backup_id = snap.removeprefix(source_snaps.store_of(snap))
         return store.get_key(spec.BACKUP_INDEX, backup_id) is not None
-    except exceptions.PermissionDenied:
+    except (exceptions.PermissionDenied, exceptions.NotFound):
         return True
 
 
