@@ -104,18 +104,20 @@ class Catalog:
         with self._changing():
             self.pool.remove_keys(spec.BACKUP_INDEX, [backup_id])
 
-    def tidy(self) -> None:
-        """Remove the catalog if there is nothing in it."""
+    def tidy(self) -> bool:
+        """Remove the catalog if there is nothing in it; whether it is gone."""
         if self.pool.get_keys(spec.BACKUP_INDEX):
-            return
+            return False
         with self._changing():
             if not self.pool.lease(spec.BACKUP_INDEX, self._cookie, self._seconds, "rbdstore"):
                 # Of one who was killed here; it runs out.
-                return
+                return False
             # Who is held up here for so long that somebody else may have changed it has lost
             # the lease.
-            if not self.pool.get_keys(spec.BACKUP_INDEX):
-                self.pool.remove_leased(spec.BACKUP_INDEX, self._cookie)
+            if self.pool.get_keys(spec.BACKUP_INDEX):
+                return False
+            self.pool.remove_leased(spec.BACKUP_INDEX, self._cookie)
+            return True
 
     def _changing(self) -> contextlib.AbstractContextManager[None]:
         """Keep others from removing it as an empty one."""

@@ -11,6 +11,7 @@ Kind = Literal[
     "draft",
     "snapshot",
     "export",
+    "backup",
     "deleted",
     "trash",
     "record",
@@ -28,6 +29,8 @@ snapshot
     one that carries clones only: this library's, or Cinder's ``.clone_snap``
 export
     one that a volume or disk was to become an image by
+backup
+    what is left of one: its manifest with its image, the empty catalog, the snapshot of a volume
 deleted
     a volume that was deleted and renamed, to be kept for its clones: Cinder's way
 trash

@@ -16,6 +16,7 @@ from rbdstore import (
     drafts,
     exceptions,
     flattening,
+    leases,
     lineage,
     reader,
     releasing,
@@ -288,7 +289,7 @@ class ImageStore:
             request,
             self._settings.lease_seconds,
             effect="make",
-            wait=0,
+            wait=leases.LETTING_GO,
         )
 
     def _uri(self, image_id: str) -> str:

@@ -16,6 +16,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from oslo_log import log
 
@@ -24,6 +25,9 @@ from rbdstore.driver import Pool
 from rbdstore.undo import Undo
 
 LOG = log.getLogger(__name__)
+
+LETTING_GO: Final = 1.0
+"""Seconds to wait for somebody who is about to let go, where nobody is to wait for work."""
 
 
 class Lease:

@@ -210,6 +210,12 @@ def read(pool: Pool, backup_id: str) -> Manifest:
     return manifest
 
 
+def is_begun(pool: Pool, backup_id: str) -> bool:
+    """Whether there is no more of a manifest than parts, which are written before its head."""
+    entries = pool.get_keys(spec.backup_object(backup_id))
+    return bool(entries) and _HEAD not in entries
+
+
 def read_part(pool: Pool, manifest: Manifest, number: int) -> Sums:
     """The digests of the chunks of one part; none, where there is no such part.
 

@@ -12,16 +12,13 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from typing import Any
 
 from rbdstore import chunks, exceptions, leases, manifests, spec, withdrawing
 from rbdstore.catalog import Catalog
 from rbdstore.driver import Image, find_snap
 from rbdstore.manifests import Manifest, Source
 from rbdstore.settings import Settings
-
-# Seconds for a lease that somebody has just let go of.
-_LETTING_GO: Final = 1.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -55,7 +52,7 @@ def claimed(
     :raises Duplicate: there is one of that id, or somebody is making it right now
     """
     claim = withdrawing.Claim(
-        catalog, backup_id, request, settings.lease_seconds, effect="make", wait=_LETTING_GO
+        catalog, backup_id, request, settings.lease_seconds, effect="make", wait=leases.LETTING_GO
     )
     with contextlib.ExitStack() as stack:
         try:
@@ -174,13 +171,15 @@ def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[Image]:
             "increments of a deleted backup of this id are in there",
             spec=claim.pool.spec(base),
         )
-    claim.pool.clear_debris(base)
     draft = spec.draft_name(base)
     claim.note_draft(draft)
-    claim.pool.create(draft, shape.size, order=shape.chunk_size.bit_length() - 1)
-    with claim.pool.open(draft, read_only=False) as image:
-        claim.note_base(base, image.id, shape.source)
-        yield image
+    # By the name that it is to get it is known whether somebody is at work on a draft.
+    with leases.held(claim.pool, base, claim.seconds):
+        claim.pool.clear_debris(base)
+        claim.pool.create(draft, shape.size, order=shape.chunk_size.bit_length() - 1)
+        with claim.pool.open(draft, read_only=False) as image:
+            claim.note_base(base, image.id, shape.source)
+            yield image
 
 
 @contextlib.contextmanager

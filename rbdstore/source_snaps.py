@@ -43,6 +43,11 @@ def source(image: Image, snap: Snap, *, users: bool) -> Source:
     )
 
 
+def store_of(snap: str) -> str:
+    """How the names of all begin that belong to the same backups as this one."""
+    return snap[: len(spec.source_snaps(""))]
+
+
 @contextlib.contextmanager
 def made(pool: Pool, image: Image, name: str, seconds: float) -> Iterator[Snap]:
     """Snapshot a volume. If the block raises, the snapshot is removed again.

@@ -96,7 +96,11 @@ class Claim(claims.Claim):
             source_snaps.remove_of(pool, source, self.seconds)
 
     def _finish(self) -> None:
-        super()._finish()
+        with contextlib.ExitStack() as stack:
+            for base in {spec.made_as(draft) for draft in self._journal.drafts}:
+                # Its maker held this lease, too, and its object is to go.
+                stack.enter_context(leases.held(self.pool, base, self.seconds))
+            super()._finish()
         with self._or_later():
             self.clear()
 
@@ -119,6 +123,58 @@ def take_over(pool: Pool, backup_id: str, seconds: float) -> None:
     catalog = Catalog(pool, seconds)
     with Claim(catalog, backup_id, ["gc"], seconds, effect="none", wait=0):
         """To claim it is to finish what a dead holder was at."""
+
+
+def why_kept(catalog: Catalog, backup_id: str) -> str:
+    """Why what there is of a backup that is not in the catalog must stay; empty: it may go.
+
+    Nobody holds a lease on it, nor is there a journal of one who did.
+    """
+    pool = catalog.pool
+    if manifests.is_begun(pool, backup_id):
+        return ""
+    try:
+        manifest = manifests.read(pool, backup_id)
+        others = catalog.of_base(manifest.base_id)
+    except exceptions.BrokenBackup as error:
+        return str(error)
+    if needing := [other for other in others if other.parent == backup_id]:
+        return f"it is not in the catalog, but {needing[0].backup_id} is an increment of it"
+    if not others and _has_snap(pool, manifest):
+        return (
+            "it is whole but not in the catalog, which may have been lost; whoever knows that it "
+            f"is not wanted removes {pool.spec(manifest.base)} and this object"
+        )
+    return ""
+
+
+def _has_snap(pool: Pool, manifest: Manifest) -> bool:
+    with (
+        contextlib.suppress(exceptions.ImageNotFound),
+        pool.open(image_id=manifest.base_id) as base,
+    ):
+        return any(
+            (snap.id, snap.name) == (manifest.snap_id, manifest.snap) for snap in base.snaps()
+        )
+    return False
+
+
+def remove_rest(pool: Pool, backup_id: str, seconds: float) -> None:
+    """Remove what there is of a backup that is not in the catalog, if it may go.
+
+    :raises InUse: somebody is at it
+    """
+    catalog = Catalog(pool, seconds)
+    with Claim(catalog, backup_id, ["gc"], seconds, effect="none", wait=0) as claim:
+        if catalog.entry(backup_id) is not None or why_kept(catalog, backup_id):
+            return
+        if manifests.is_begun(pool, backup_id):
+            manifests.remove(pool, backup_id)
+            return
+        with contextlib.suppress(exceptions.BrokenBackup):
+            manifest = manifests.read(pool, backup_id)
+            claim.note_base(manifest.base, manifest.base_id, manifest.source)
+            claim.clear()
 
 
 def delete(claim: Claim) -> None:
@@ -230,7 +286,8 @@ def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: fl
                 _remove_snaps(image, backup_id)
                 _settle(catalog, image)
         elif base and pool.id_of(base) in (None, base_id):
-            reclaim.draft(pool, base, seconds, reclaim.forget)
+            with leases.held(pool, base, seconds):
+                reclaim.draft(pool, base, seconds, reclaim.forget)
         manifests.remove(pool, backup_id)
 
 

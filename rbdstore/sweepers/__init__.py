@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from rbdstore.sweepers.backups import Backups
 from rbdstore.sweepers.debris import Debris, Strays
 from rbdstore.sweepers.images import Images
 from rbdstore.sweepers.journals import Journals
@@ -16,5 +17,13 @@ from rbdstore.sweepers.scanning import Scan
 
 __all__ = ["SWEEPERS", "Leftover", "Scan", "Sweeper"]
 
-SWEEPERS: Final[Sequence[Sweeper]] = (Journals(), Links(), Images(), Records(), Debris(), Strays())
+SWEEPERS: Final[Sequence[Sweeper]] = (
+    Journals(),
+    Backups(),
+    Links(),
+    Images(),
+    Records(),
+    Debris(),
+    Strays(),
+)
 """In the order in which what they find is taken back."""

@@ -133,7 +133,7 @@ class _Judgement:
 
     def _in_use(self, node: Node) -> str:
         if node.watchers:
-            return _opened(node)
+            return opened(node)
         for branch in node.branches:
             snap = branch.snap
             if branch.problem:
@@ -142,7 +142,8 @@ class _Judgement:
                 continue
             if spec.is_users_snap(snap.name) or spec.is_backup_snap(snap.name):
                 return f"it has the snapshot {snap.name}"
-            if snap.name != spec.IMAGE_SNAP and not _is_known(snap):
+            known = _is_known(snap) or spec.is_source_snap(snap.name)
+            if snap.name != spec.IMAGE_SNAP and not known:
                 return f"it has the snapshot {snap.name}, whose name is not known"
         if node.role != "draft":
             return next(filter(None, map(self._unseen, node.branches)), "")
@@ -175,7 +176,7 @@ class _Judgement:
             is_cinders=node.role == "deleted",
         )
         if why_not:
-            watched = functools.partial(_is_unwatched, node) if node.watchers else None
+            watched = functools.partial(is_unwatched, node) if node.watchers else None
             return found(why_not, may_go=watched)
         take_back = _take_back_draft if node.role == "draft" else _purge
         return found(
@@ -195,6 +196,9 @@ class _Judgement:
         scan, pool = self._scan, node.pool
         for branch in node.branches:
             snap = branch.snap
+            if spec.is_source_snap(snap.name) and not snap.trashed:
+                # Of those the backups know whether they may go.
+                continue
             living = self._living(node, branch)
             if _listed(branch).intersection(living):
                 # That is what it is for.
@@ -211,14 +215,14 @@ class _Judgement:
             if living:
                 yield found(self._needed(node, branch, living))
             elif why_not := self._why_not_snap(node, branch):
-                watched = functools.partial(_is_unwatched, node) if node.watchers else None
+                watched = functools.partial(is_unwatched, node) if node.watchers else None
                 yield found(why_not, may_go=watched)
             else:
                 yield found(
                     "it only carried clones, and has none: by its own list, and by the headers "
                     "of all images",
                     take_back=functools.partial(_remove_snap, scan, node, branch),
-                    is_gone=functools.partial(_is_snap_gone, node, snap.id),
+                    is_gone=functools.partial(is_snap_gone, node, snap.id),
                 )
 
     def _rank_of_snap(self, node: Node, branch: Branch) -> int:
@@ -237,7 +241,7 @@ class _Judgement:
         if opaque := [work.name for work in scan.living if work.problem]:
             return f"what is being done to {opaque[0]} cannot be read by this release"
         if node.watchers:
-            return _opened(node)
+            return opened(node)
         return scan.too_young(branch.since) or self._unseen(branch)
 
 
@@ -256,7 +260,7 @@ def _listed(branch: Branch) -> set[Key]:
     return {(child.pool, child.namespace, child.image_id) for child in branch.children}
 
 
-def _opened(node: Node) -> str:
+def opened(node: Node) -> str:
     return f"it is open for writing by {', '.join(node.watchers)}"
 
 
@@ -269,7 +273,7 @@ def _check_unwatched(node: Node) -> None:
         return
 
 
-def _is_unwatched(node: Node) -> bool:
+def is_unwatched(node: Node) -> bool:
     try:
         _check_unwatched(node)
     except exceptions.InUse:
@@ -281,7 +285,7 @@ def _is_off_trash(node: Node) -> bool:
     return node.role != "trash" or node.pool.trash_get(node.image_id) is None
 
 
-def _is_snap_gone(node: Node, snap_id: int) -> bool:
+def is_snap_gone(node: Node, snap_id: int) -> bool:
     try:
         with node.pool.open(image_id=node.image_id) as image:
             return all(snap.id != snap_id for snap in image.snaps())

@@ -11,7 +11,7 @@ import functools
 import time
 from collections.abc import Iterable
 
-from rbdstore import claims, purging, spec
+from rbdstore import claims, purging, spec, withdrawing
 from rbdstore.driver import LeaseState
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Scan, Work
@@ -58,6 +58,9 @@ def take_over(scan: Scan, name: str) -> None:
     if name == spec.PURGE_LEASE:
         purging.Purging(scan.pool, settings).run(wait=0)
         return
+    if backup_id := spec.claimed_backup(name):
+        withdrawing.take_over(scan.pool, backup_id, settings.lease_seconds)
+        return
     with claims.Claim(scan.pool, name, ["gc"], settings.lease_seconds, effect="none", wait=0):
         """To claim the name is to finish what a dead holder was at."""
 
@@ -79,5 +82,7 @@ def _reason(work: Work) -> str:
         return f"nobody holds it any more ({who}), and nothing had been begun"
     verb = journal.request[0] if journal.request else "something"
     named = [*journal.drafts, *journal.deleted, *(str(link.spec) for link in journal.parents)]
+    if spec.claimed_backup(work.name) and (base := journal.outcome.get("base")):
+        named.append(base)
     what = f"; it names {', '.join(dict.fromkeys(named))}" if named else ""
     return f"{verb} was cut off, or could not say that it was done ({who}){what}"

@@ -192,7 +192,7 @@ class Scan:
         wanted = {node.image_id for node in self.nodes}
         needed: dict[Link, set[Key]] = {}
         blind: dict[str, str] = {}
-        for pool, problem in self._pools():
+        for pool, problem in self.pools():
             if pool is None:
                 blind.update(problem)
                 continue
@@ -209,7 +209,8 @@ class Scan:
                 blind[pool.name] = str(error)
         return needed, blind
 
-    def _pools(self) -> Iterator[tuple[Pool | None, dict[str, str]]]:
+    def pools(self) -> Iterator[tuple[Pool | None, dict[str, str]]]:
+        """Every namespace of every pool; None: it may not be looked into, and why."""
         cluster = self.pool.cluster
         for name in cluster.list_pools():
             try:

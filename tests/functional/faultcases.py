@@ -102,7 +102,7 @@ class World:
                     opened.set_snap(driver.find_snap(opened, name).id)
                     seen[f"{volume.name}@{name}"] = opened.read(0, opened.size())
         for backup in self.backups.list():
-            with images.open(backup.base.image) as opened:
+            with self.pools[0].open(backup.base.image) as opened:
                 opened.set_snap(driver.find_snap(opened, backup.base.snap).id)
                 seen[f"backup:{backup.id}"] = opened.read(0, opened.size())
                 seen[backup.base.image] = b""
@@ -206,6 +206,7 @@ def case(prepare, *, makes=False, partly=False, costly=False, only_killed=False,
     def register(act):
         name = act.__name__.removeprefix("_").replace("_", "-")
         found = Case(name, prepare, act, options, makes, partly, costly)
+        assert name not in map(str, [*CASES, *KILLED_CASES])
         (KILLED_CASES if only_killed else CASES).append(found)
         return act
 
@@ -605,7 +606,7 @@ def _read_volume(world):
 
 
 @case(volume, makes=True)
-def _copy_volume(world):
+def _copy_volume_from_a_pool(world):
     world.volumes.copy_from(world.volumes, "volume", "new")
 
 

@@ -20,6 +20,8 @@ from rbdstore import exceptions
 from rbdstore.testing.sandbox import CephSandbox
 
 LEASE_SECONDS = 3
+# Where nobody dies, on a machine that may be busy.
+LONG_LEASE = {"lease_seconds": 60}
 
 
 class OldMemoryCluster(memory.driver.MemoryCluster):
@@ -38,9 +40,8 @@ class MemoryPlace:
         cluster = memory.memory_cluster(pools=["images", "volumes"])
         if clone_format == 1:
             cluster = OldMemoryCluster(cluster._state, cluster.features)
-        yield faultcases.World(
-            cluster, ("images", "volumes"), lease_seconds=LEASE_SECONDS, **options
-        )
+        options = {"lease_seconds": LEASE_SECONDS, **options}
+        yield faultcases.World(cluster, ("images", "volumes"), **options)
         for pool in cluster._state.pools.values():
             left = [*pool.images, *pool.objects]
             assert not left, f"left in {pool.name}: {left}"
@@ -69,9 +70,8 @@ class RbdPlace:
     def world(self, clone_format, options):
         names = self._free.get()
         try:
-            yield faultcases.World(
-                self._clusters[clone_format], names, lease_seconds=LEASE_SECONDS, **options
-            )
+            options = {"lease_seconds": LEASE_SECONDS, **options}
+            yield faultcases.World(self._clusters[clone_format], names, **options)
             # Managers drop the task of an image that is gone when they come to it.
             racers.until(lambda: not any(map(self._has_tasks, names)))
             pools.assert_empty(self._client, names)
@@ -132,7 +132,8 @@ class Rehearsal:
 
 def rehearse(case, clone_format=2, place=None):
     """See how an operation goes: by default in memory, because it goes the same way everywhere."""
-    with (place or MemoryPlace()).world(clone_format, case.options) as world:
+    options = {**case.options, **LONG_LEASE}
+    with (place or MemoryPlace()).world(clone_format, options) as world:
         case.prepare(world)
         before = world.observe()
         world.plan.watch()

@@ -36,16 +36,21 @@ class Plan(faults.Plan):
         return super().call(name)
 
 
-images = rbdstore.connect(driver, **others).images
+named = {
+    "<images>": lambda: rbdstore.connect(driver, **others["images"]).images,
+    "<volumes>": lambda: rbdstore.connect(driver, **others["volumes"]).volumes,
+}
 opened = rbdstore.connect(driver, **options)
 cut_off = store.Store(faults.FaultyCluster(opened._cluster, Plan()), opened._settings)
-arguments = [images if each == "<images>" else each for each in arguments]
 arguments = [bytes.fromhex(each[1]) if isinstance(each, list) else each for each in arguments]
+arguments = [named[each]() if each in named else each for each in arguments]
 operator.attrgetter(verb)(cut_off)(*arguments)
 """
 
 IMAGES = "<images>"
 """Among the arguments: the images of the pool ``images``."""
+VOLUMES = "<volumes>"
+"""Among the arguments: the volumes of the pool ``volumes``."""
 
 
 def data(content):
@@ -56,7 +61,7 @@ def data(content):
 def at(place, pool, verb, *arguments, before, **options):
     """Have ``verb`` killed before it calls ``before``, such as ``Pool.rename``."""
     options = place.options(pool, rbd_lease_seconds=LEASE_SECONDS, **options)
-    others = place.options("images")
+    others = {name: place.options(name) for name in ("images", "volumes")}
     ended = subprocess.run(
         [
             sys.executable,

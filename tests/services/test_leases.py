@@ -4,6 +4,7 @@
 Uploads get their data from a named pipe here, so that a test decides how far each one is.
 """
 
+import concurrent.futures
 import contextlib
 import os
 import signal
@@ -14,7 +15,7 @@ import pytest
 import racers
 import samples
 
-from rbdstore import exceptions, threads
+from rbdstore import exceptions, leases, spec, threads
 
 MiB = samples.MiB
 LEASE = 5
@@ -54,6 +55,21 @@ def test_a_name_stays_claimed_for_as_long_as_the_work_takes(pair, images, raw, t
             images.add("image", b"theirs")
     assert upload.finish() == "ok"
     assert raw.read("images", "image") == upload.data
+    images.delete("rbd://image")
+
+
+def test_an_upload_waits_for_who_is_about_to_let_go(place, images, raw, monkeypatch):
+    """Such as one who collects what was left of an earlier one."""
+    monkeypatch.setattr(leases, "LETTING_GO", 60)
+    pool, key = place.store("images")._open_pool(), spec.lease_object("image")
+    assert pool.lease(key, "another", 3600, "host-2 pid 1")
+    with concurrent.futures.ThreadPoolExecutor() as executor:
+        upload = executor.submit(images.add, "image", b"data")
+        time.sleep(0.5)
+        assert not upload.done()
+        pool.remove_leased(key, "another")
+        upload.result()
+    assert raw.read("images", "image") == b"data"
     images.delete("rbd://image")
 
 
