@@ -103,7 +103,7 @@ class Upkeep:
             raise exceptions.InvalidInput(
                 f"enabled is True or False, not {exceptions.shown(enabled)}"
             )
-        with self._pool.open(name, read_only=False) as image:
+        with self._pool.open_live(name) as image:
             before = image.features()
             image.set_features(features, enabled=enabled)
         LOG.info("features of %s were %s", self._pool.spec(name), ", ".join(sorted(before)))

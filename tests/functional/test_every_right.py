@@ -21,6 +21,7 @@ import stores
 
 import rbdstore
 from rbdstore import exceptions
+from rbdstore.backups import BackupStore
 from rbdstore.disks import DiskStore
 from rbdstore.drivers.rbd import objects
 from rbdstore.images import ImageStore
@@ -76,13 +77,25 @@ VOLUME_VERBS = {
     "create_cloned_volumes": lambda w: w.volumes.create_cloned_volumes(["volume-2"], "volume-1"),
     "copy_to_image": lambda w: w.volumes.copy_to_image("volume-1", w.images, "image-2"),
     "connection_info": lambda w: w.volumes.connection_info("volume-1"),
+    "snapshot_size": lambda w: w.volumes.snapshot_size("volume-1", "snapshot-1"),
+    "rename_snapshot": lambda w: w.volumes.rename_snapshot("volume-1", "snapshot-1", "other"),
+    "unprotect_snapshot": lambda w: w.volumes.unprotect_snapshot("volume-1", "snapshot-1"),
+    "limits": lambda w: w.volumes.limits("volume-1"),
+    "set_limits": lambda w: w.volumes.set_limits("volume-1", {"iops_limit": 500}),
+    "switch_features": lambda w: w.volumes.switch_features(
+        "volume-1", ["fast-diff"], enabled=False
+    ),
+    "reading": lambda w: read_all(w.volumes.reading("volume-1")),
+    "copy_from": lambda w: w.volumes.copy_from(w.volumes, "volume-1", "volume-2"),
 }
 DISK_VERBS = {
     "name": lambda w: w.disks.name(INSTANCE),
+    "names": lambda w: w.disks.names(),
     "exists": lambda w: w.disks.exists(DISK),
     "get_size": lambda w: w.disks.get_size(DISK),
     "parent": lambda w: w.disks.parent(DISK),
     "list": lambda w: w.disks.list(),
+    "monitors": lambda w: w.disks.monitors(),
     "connection_info": lambda w: w.disks.connection_info(DISK),
     "is_cloneable": lambda w: w.disks.is_cloneable(w.uri, {"disk_format": "raw"}),
     "clone": lambda w: w.disks.clone(f"{DISK}.local", [w.uri], MiB),
@@ -94,6 +107,18 @@ DISK_VERBS = {
     "remove_snapshot": lambda w: w.disks.remove_snapshot(DISK, "snapshot-1"),
     "rollback_to_snapshot": lambda w: w.disks.rollback_to_snapshot(DISK, "snapshot-1"),
     "cleanup": lambda w: w.disks.cleanup(INSTANCE),
+    "delete": lambda w: w.disks.delete(DISK),
+}
+BACKUP_VERBS = {
+    "list": lambda w: w.backups.list(),
+    "show": lambda w: w.backups.show("backup-1"),
+    "create": lambda w: w.backups.create(w.volumes, "volume-1", "backup-2"),
+    "restore": lambda w: w.backups.restore("backup-1", w.volumes, "volume-2"),
+    "verify": lambda w: w.backups.verify("backup-1"),
+    "export": lambda w: w.backups.export("backup-1", io.BytesIO()),
+    "import_": lambda w: w.backups.import_(io.BytesIO(w.exported), "backup-2", volume="volume-1"),
+    "delete": lambda w: w.backups.delete("backup-1", volumes=w.volumes),
+    "prune": lambda w: w.backups.prune("volume-1", keep=0, volumes=w.volumes),
 }
 STORE_VERBS = {
     "tree": lambda w: w.store.tree("volume-1"),
@@ -105,9 +130,16 @@ VERBS = {
     ImageStore: IMAGE_VERBS,
     VolumeStore: VOLUME_VERBS,
     DiskStore: DISK_VERBS,
+    BackupStore: BACKUP_VERBS,
     Store: STORE_VERBS,
 }
-NAMES = {ImageStore: "images", VolumeStore: "volumes", DiskStore: "disks", Store: "store"}
+NAMES = {
+    ImageStore: "images",
+    VolumeStore: "volumes",
+    DiskStore: "disks",
+    BackupStore: "backups",
+    Store: "store",
+}
 # Nova's user makes an image of a volume: it reads there, writes there, and writes in another pool.
 MOST_LINES = 3
 # What is done in this process alone.
@@ -116,8 +148,13 @@ NO_VERBS = {"close", "reset"}
 
 @pytest.mark.parametrize("kind", VERBS, ids=lambda kind: kind.__name__)
 def test_no_verb_is_missing(kind):
-    verbs = {name for name, member in vars(kind).items() if inspect.isfunction(member)}
+    verbs = {name for name, _method in inspect.getmembers(kind, inspect.isfunction)}
     assert {name for name in verbs if not name.startswith("_")} - NO_VERBS == set(VERBS[kind])
+
+
+def read_all(reading):
+    with reading as data:
+        return b"".join(data)
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +180,12 @@ def _empty_pools():
 class World:
     """An image, a volume with a snapshot, and clones of the image; made anew once it changed."""
 
-    def __init__(self, sandbox, raw):
+    def __init__(self, sandbox, raw, admins):
         self.sandbox = sandbox
         self.raw = raw
+        self._admins = admins
         self.uri = f"rbd://{sandbox.fsid}/images/image-1/snap"
+        self.exported = b""
         self._made = None
 
     def make(self):
@@ -160,8 +199,16 @@ class World:
             self.raw.create("volumes", "volume-1", data=DATA)
             self.raw.snap("volumes", "volume-1", "snapshot-1", protect=False)
             self.raw.snap("vms", DISK, "snapshot-1", protect=False)
+            self._back_up()
             self._made = self.footprint()
         return self._made
+
+    def _back_up(self):
+        backups, volumes = (self._admins[pool] for pool in ("backups", "volumes"))
+        backups.backups.create(volumes.volumes, "volume-1", "backup-1")
+        stream = io.BytesIO()
+        backups.backups.export("backup-1", stream)
+        self.exported = stream.getvalue()
 
     def _clear(self):
         for pool in POOLS:
@@ -198,14 +245,15 @@ class World:
                         rbd_lease_seconds=5,
                     )
                 )
-                for pool in ("images", "volumes", "vms")
+                for pool in POOLS
             }
-            yield Seen(self.uri, opened)
+            yield Seen(self, opened)
 
 
 class Seen:
-    def __init__(self, uri, opened):
-        self.uri = uri
+    def __init__(self, world, opened):
+        self.uri = world.uri
+        self.exported = world.exported
         self._opened = opened
         self.store = opened["volumes"]
 
@@ -221,17 +269,28 @@ class Seen:
     def disks(self):
         return self._opened["vms"].disks
 
+    @property
+    def backups(self):
+        return self._opened["backups"].backups
+
 
 @pytest.fixture(scope="module")
 def world(sandbox, raw):
-    return World(sandbox, raw)
+    with contextlib.ExitStack() as stack:
+        admins = {
+            pool: stack.enter_context(
+                rbdstore.connect("rbd", rbd_ceph_conf=sandbox.conf_path, rbd_pool=pool)
+            )
+            for pool in ("backups", "volumes")
+        }
+        yield World(sandbox, raw, admins)
 
 
 def line_of(error, user):
     """The line that mends it; its text names the user and a pool, too."""
     text = str(error)
     assert f"client.{user} may not" in text
-    assert re.search(r"in pool (images|volumes|vms)\b", text), text
+    assert re.search(r"in pool (images|volumes|vms|backups)\b", text), text
     (line,) = re.findall(r"`(ceph auth get [^`]* ceph auth caps [^`]*)`", text)
     return line
 
