@@ -50,7 +50,7 @@ class _Judgement:
         if self._scan.has_looked_around:
             blind |= self._scan.blind
         for place, problem in blind.items():
-            yield Leftover(place, "pool", f"it was not looked into, for want of rights: {problem}")
+            yield Leftover(place, "pool", f"it could not be looked into: {problem}")
 
     # Who needs whom
 
@@ -68,7 +68,7 @@ class _Judgement:
 
     def _dead(self, node: Node, branch: Branch) -> list[Node]:
         keys = _listed(branch) | self._half_flattened(node, branch)
-        return [self._nodes[key] for key in keys if key not in self._alive(keys)]
+        return [self._nodes[key] for key in keys.difference(self._alive(keys))]
 
     def _follow(self) -> None:
         """What the living need is not dead."""

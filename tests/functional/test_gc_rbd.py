@@ -7,6 +7,7 @@ import struct
 
 import pytest
 import rados
+import rbd
 import samples
 import scratch
 import stores
@@ -152,8 +153,6 @@ def test_pools_that_may_not_be_looked_into(sandbox, pool, raw):
 
 
 def test_a_namespace(sandbox, pool, raw, ioctx):
-    import rbd
-
     rbd.RBD().namespace_create(ioctx, "ns")
     inside = stores.store(sandbox, "admin", "volumes", rbd_namespace="ns")
     inside._open_pool().create("volume-1.deleted", MiB)
@@ -164,3 +163,41 @@ def test_a_namespace(sandbox, pool, raw, ioctx):
         assert "ns" not in key
     inside.close()
     rbd.RBD().namespace_remove(ioctx, "ns")
+
+
+def test_one_that_cannot_be_read_keeps_no_other(store, pool, ioctx):
+    image_id = scratch.new_image(pool, "volume-1", DATA)
+    pool.create("volume-2.deleted", MiB)
+    with pool.open("volume-1", read_only=False) as image:
+        image.create_snap("before")
+    key = spec.record_object(pool.id_of("volume-1"))
+    with rados.WriteOpCtx() as op:
+        ioctx.set_omap(op, (b"child/\xff",), (b"",))
+        ioctx.operate_write_op(op, key)
+    with rados.WriteOpCtx() as op:
+        ioctx.set_omap(op, ("features",), (b"x",))
+        ioctx.operate_write_op(op, f"rbd_header.{image_id}")
+    assert found(store.gc(apply=True)) == {
+        ("deleted", "volumes/volume-2.deleted"): "reclaimed",
+        ("pool", "volumes/volume-1"): "left",
+        ("record", f"volumes/{key}"): "left",
+    }
+    for each in [one.key for one in ioctx.list_objects()]:
+        ioctx.remove_object(each)
+
+
+def test_an_image_that_is_being_migrated(store, pool, raw, ioctx):
+    raw.create("volumes", "volume-1", data=DATA)
+    pool.create("volume-2.deleted", MiB)
+    rbd.RBD().migration_prepare(ioctx, "volume-1", ioctx, "volume-1")
+    source = rbd.RBD().migration_status(ioctx, "volume-1")["source_image_id"]
+    (entry,) = pool.trash_list()
+    assert (entry.name, entry.image_id) == ("volume-1", source)
+    assert found(store.gc(apply=True)) == {
+        ("deleted", "volumes/volume-2.deleted"): "reclaimed",
+        ("trash", "volumes/volume-1"): "left",
+    }
+    rbd.RBD().migration_execute(ioctx, "volume-1")
+    rbd.RBD().migration_commit(ioctx, "volume-1")
+    assert raw.read("volumes", "volume-1") == DATA
+    raw.remove("volumes", "volume-1")

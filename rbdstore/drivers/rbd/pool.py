@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import json
 import time
@@ -317,12 +316,8 @@ class RbdPool(driver.Pool):
     def trash_list(self) -> list[driver.TrashEntry]:
         with self._ioctx(reads=True) as ioctx:
             return [
-                driver.TrashEntry(
-                    entry["id"],
-                    entry["name"],
-                    entry["deferment_end_time"].replace(tzinfo=datetime.UTC).timestamp(),
-                )
-                for entry in rbd.RBD().trash_list(ioctx)
+                driver.TrashEntry(image_id, mark.name, mark.kept_until)
+                for image_id, mark in remains.trash(ioctx)
             ]
 
     def trash_get(self, image_id: str) -> driver.TrashEntry | None:
