@@ -207,6 +207,10 @@ class RbdPool(driver.Pool):
         with self._ioctx(name, reads=True) as ioctx:
             return remains.find(ioctx, name) is not None
 
+    def named_at(self, name: str) -> float | None:
+        with self._ioctx(name, reads=True) as ioctx:
+            return remains.named_at(ioctx, name)
+
     def clear_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:
             found = remains.find(ioctx, name)

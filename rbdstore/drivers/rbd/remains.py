@@ -237,6 +237,15 @@ def id_object(ioctx: rados.Ioctx, name: str) -> str | None:
     return decoding.text(content) if content else ""
 
 
+def named_at(ioctx: rados.Ioctx, name: str) -> float | None:
+    """When the name object was written, in seconds since 1970."""
+    try:
+        _size, changed = ioctx.stat(f"rbd_id.{name}")
+    except rados.ObjectNotFound:
+        return None
+    return time.mktime(changed)
+
+
 def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
     try:
         _, reply = ioctx.execute(DIRECTORY, "rbd", method, text(key))
