@@ -46,11 +46,10 @@ class Scan:
         found: list[Torn] = []
         for image in _images(self._ioctx):
             if image_ids is None or image[0] in image_ids:
-                # It may have been removed since it was listed, or have a header that nobody can
-                # read, and nobody can open it then.
+                # It may have been removed since it was listed.
                 try:
                     link = links.parent(self._ioctx, image[0])
-                except (rados.ObjectNotFound, rados.IOError, decoding.Unreadable):
+                except rados.ObjectNotFound:
                     continue
                 except (rados.IOError, decoding.Unreadable) as exc:
                     needs = f"its header cannot be read ({exc})"
