@@ -283,6 +283,10 @@ class Pool(Closing):
         """
         return False
 
+    def named_at(self, name: str) -> float | None:
+        """When a name was taken, in seconds since 1970; None: that is not known."""
+        return None
+
     def inventory(self, prefix: str) -> Inventory:
         """What is in the pool beside images and trash; of small objects those of that prefix.
 

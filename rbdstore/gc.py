@@ -10,6 +10,7 @@ each step safe are the leases on names and ids, which everybody takes.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import time
@@ -83,7 +84,9 @@ class Collector:
         try:
             return self._reclaim(time.monotonic() + seconds)
         finally:
-            lease.release()
+            # One that was lost is no reason not to tell what was reclaimed: no step relied on it.
+            with contextlib.suppress(exceptions.LeaseLost):
+                lease.release()
 
     def _reclaim(self, deadline: float) -> Collected:
         outcomes: dict[tuple[str, str, str], Finding] = {}

@@ -63,6 +63,12 @@ def children(parent: Image, snap_id: int) -> list[Child]:
     return found
 
 
+def has_had_clones(pool: Pool, image_id: str, snap_id: int) -> bool:
+    """Whether any image was noted as cloned from a snap, there still or not."""
+    entries = pool.get_keys(spec.record_object(image_id))
+    return any(entry.startswith(f"child/{snap_id}/") for entry in entries)
+
+
 def recorded(entries: Mapping[str, bytes]) -> list[tuple[Child, str]]:
     """The clones that a record names, of whatever snap, each with its entry."""
     found = []

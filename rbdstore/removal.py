@@ -105,6 +105,8 @@ def take_name_away(
     later = delay is not None
     if clones and pool.cluster.clone_format == 1:
         later = False
+        # Of one that is not called as Cinder's are, the name alone would not tell.
+        records.mark_deleted(pool, image.id, name)
         try:
             pool.rename(name, spec.deleted_name(name))
         except exceptions.Duplicate:

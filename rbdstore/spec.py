@@ -54,7 +54,10 @@ _DRAFT: Final = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _OURS: Final = re.compile(
     r"rbdstore\.(?:clone\.[0-9a-f]{32}|deleted\.\d+|export\.[0-9a-f]{8}\..+)", re.DOTALL
 )
-_VOLUME: Final = "volume-"
+# As Cinder does unless it is told otherwise.
+_VOLUME: Final = re.compile(
+    r"volume-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?:\..*)?", re.DOTALL
+)
 _DISK: Final = re.compile(r"(.+)_disk(?:\.[a-z0-9]+)*")
 BACKUP_SNAP: Final = re.compile(r"backup\.(?P<id>[^/@]+)\.snap\.\d+(\.\d+)?\Z")
 
@@ -400,19 +403,19 @@ def is_export_snap(snap: str) -> bool:
     return snap.startswith(EXPORT_SNAP_PREFIX)
 
 
-def is_known_snap(snap: str, *, protected: bool) -> bool:
+def is_known_snap(snap: str) -> bool:
     """Whether a snapshot that carries clones only is one that this library or Cinder made.
 
-    Cinder protects what it clones from, and calls its volumes as it is told to.
+    Its name alone does not tell of one for a volume that is called otherwise.
     """
     if snap.startswith(RESERVED_PREFIX):
         return _OURS.fullmatch(snap) is not None
-    return snap.endswith(CLONE_SNAP_SUFFIX) and (protected or is_volume(snap))
+    return snap.endswith(CLONE_SNAP_SUFFIX) and is_volume(snap)
 
 
 def is_volume(name: str) -> bool:
     """Whether a name is one that Cinder gives to volumes, be they deleted."""
-    return name.startswith(_VOLUME)
+    return _VOLUME.fullmatch(name) is not None
 
 
 def backup_object(backup_id: str) -> str:

@@ -69,11 +69,20 @@ def _of_unopened(scan: Scan, name: str) -> Leftover:
 
 
 def _of_name(scan: Scan, name: str) -> Leftover:
-    found = functools.partial(Leftover, str(scan.pool.spec(name)), "debris")
-    if holder := scan.is_held(spec.made_as(name)):
-        return found(f"{holder.owner} is at work on {spec.made_as(name)}")
-    if young := scan.too_young(None):
+    made_as, since = spec.made_as(name), scan.pool.named_at(name)
+    found = functools.partial(Leftover, str(scan.pool.spec(name)), "debris", since=since)
+    if holder := scan.is_held(made_as):
+        return found(f"{holder.owner} is at work on {made_as}")
+    if young := scan.too_young(since):
         return found(young)
+    # Other clients make images under their own names, without a lease. Between two steps one may
+    # wait for an OSD.
+    if made_as == name and since and time.time() - since < scan.settings.lease_seconds:
+        return found(
+            "it may be being made by another client: it was begun less than "
+            f"{scan.settings.lease_seconds:g} s ago",
+            may_go=lambda: time.time() - since >= scan.settings.lease_seconds,
+        )
     return found(
         "no image is left behind the name, or it has another one, or was being removed",
         take_back=functools.partial(scan.pool.clear_debris, name),

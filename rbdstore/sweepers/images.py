@@ -50,7 +50,7 @@ class _Judgement:
         if self._scan.has_looked_around:
             blind |= self._scan.blind
         for place, problem in blind.items():
-            yield Leftover(place, "pool", f"it was not looked into, for want of rights: {problem}")
+            yield Leftover(place, "pool", f"it could not be looked into: {problem}")
 
     # Who needs whom
 
@@ -68,7 +68,7 @@ class _Judgement:
 
     def _dead(self, node: Node, branch: Branch) -> list[Node]:
         keys = _listed(branch) | self._half_flattened(node, branch)
-        return [self._nodes[key] for key in keys if key not in self._alive(keys)]
+        return [self._nodes[key] for key in keys.difference(self._alive(keys))]
 
     def _follow(self) -> None:
         """What the living need is not dead."""
@@ -113,12 +113,12 @@ class _Judgement:
         return ""
 
     def _deleted(self, node: Node) -> str:
-        carried = any(_is_known(branch.snap) for branch in node.branches)
+        carried = any(_is_known(node, branch.snap) for branch in node.branches)
         if spec.is_volume(node.name) or carried or records.is_deleted(node.pool, node.image_id):
             return ""
         return (
             "it is called as deleted volumes are, but nothing else tells that it is one: no "
-            "volume-..., and no snapshot of one that clones were made from"
+            "volume-<uuid>, no mark of rbdstore, and no snapshot that clones were made from"
         )
 
     def _trash(self, node: Node) -> str:
@@ -142,7 +142,7 @@ class _Judgement:
                 continue
             if spec.is_users_snap(snap.name) or spec.is_backup_snap(snap.name):
                 return f"it has the snapshot {snap.name}"
-            known = _is_known(snap) or spec.is_source_snap(snap.name)
+            known = _is_known(node, snap) or spec.is_source_snap(snap.name)
             if snap.name != spec.IMAGE_SNAP and not known:
                 return f"it has the snapshot {snap.name}, whose name is not known"
         if node.role != "draft":
@@ -232,7 +232,7 @@ class _Judgement:
         scan, snap = self._scan, branch.snap
         if branch.problem:
             return branch.problem
-        if not snap.trashed and not _is_known(snap):
+        if not snap.trashed and not _is_known(node, snap):
             return "its name is not one that rbdstore or Cinder gives"
         if (node.image_id, snap.name) in scan.links_at_work:
             return "somebody is at work with it"
@@ -252,8 +252,16 @@ _REASONS = {
 }
 
 
-def _is_known(snap: Snap) -> bool:
-    return spec.is_known_snap(snap.name, protected=snap.protected)
+def _is_known(node: Node, snap: Snap) -> bool:
+    """Whether a snap is one that this library or Cinder made, to carry clones.
+
+    Volumes may have any name. What was cloned from theirs is in their records; a user's snapshot
+    that happens to be called like one is not.
+    """
+    if spec.is_known_snap(snap.name):
+        return True
+    is_carrier = snap.name.endswith(spec.CLONE_SNAP_SUFFIX)
+    return is_carrier and records.has_had_clones(node.pool, node.image_id, snap.id)
 
 
 def _listed(branch: Branch) -> set[Key]:

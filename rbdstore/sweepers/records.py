@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from rbdstore import claims, exceptions, lineage, parallel, records, spec
 from rbdstore.driver import Child
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
-from rbdstore.sweepers.scanning import Scan
+from rbdstore.sweepers.scanning import Scan, why_not
 
 
 class Records(Sweeper):
@@ -25,7 +25,12 @@ class Records(Sweeper):
 
 
 def _look(scan: Scan, image_id: str) -> list[Leftover]:
-    return list(_leftovers(scan, image_id))
+    try:
+        return list(_leftovers(scan, image_id))
+    except exceptions.RbdStoreError as error:
+        # Anybody may have written there.
+        item = str(scan.pool.spec(spec.record_object(image_id)))
+        return [Leftover(item, "record", why_not(error), image_id=image_id)]
 
 
 def _leftovers(scan: Scan, image_id: str) -> Iterator[Leftover]:
@@ -45,8 +50,8 @@ def _leftovers(scan: Scan, image_id: str) -> Iterator[Leftover]:
     for child, entry in records.recorded(entries):
         try:
             stale = _is_stale(scan, image_id, child)
-        except exceptions.PermissionDenied as error:
-            yield Leftover(f"{pool.spec(key)}: {entry}", "record", str(error), bytes=0)
+        except exceptions.RbdStoreError as error:
+            yield Leftover(f"{pool.spec(key)}: {entry}", "record", why_not(error), bytes=0)
             continue
         if stale:
             yield Leftover(

@@ -49,7 +49,7 @@ class Node:
 
     :ivar branches: of a live image, the snaps that are no user's; else all
     :ivar problem: why it cannot be opened
-    :ivar denied: why this user may not open it
+    :ivar denied: why it could not be looked into, if only by this user
     """
 
     pool: Pool
@@ -205,8 +205,8 @@ class Scan:
                     for link in links:
                         if link.image_id in wanted:
                             needed.setdefault((link.image_id, link.snap), set()).add(key)
-            except exceptions.PermissionDenied as error:
-                blind[pool.name] = str(error)
+            except exceptions.RbdStoreError as error:
+                blind[pool.name] = why_not(error)
         return needed, blind
 
     def pools(self) -> Iterator[tuple[Pool | None, dict[str, str]]]:
@@ -216,10 +216,10 @@ class Scan:
             try:
                 for namespace in ["", *cluster.list_namespaces(name)]:
                     yield cluster.open_pool(name, namespace), {}
-            except exceptions.PermissionDenied as error:
-                yield None, {name: str(error)}
             except exceptions.NotFound:
                 continue
+            except exceptions.RbdStoreError as error:
+                yield None, {name: why_not(error)}
 
     # Images
 
@@ -240,10 +240,10 @@ class Scan:
         except exceptions.ImageNotFound:
             self.unopened.append(name)
             return None
-        except exceptions.PermissionDenied as error:
-            # Its parent is in another pool.
-            image_id = self.pool.id_of(name) or ""
-            return Node(self.pool, role, name, image_id, denied=str(error))
+        except exceptions.RbdStoreError as error:
+            # Its parent is in another pool, for one.
+            why = why_not(error)
+            return Node(self.pool, role, name, self.pool.id_of(name) or "", denied=why)
 
     def _look_in_trash(self, entry: TrashEntry) -> Node | None:
         try:
@@ -259,9 +259,19 @@ class Scan:
                 entry=entry,
                 problem="it cannot be opened: half removed, or without its parent",
             )
-        except exceptions.PermissionDenied as error:
-            name, image_id = entry.name, entry.image_id
-            return Node(self.pool, "trash", name, image_id, entry=entry, denied=str(error))
+        except exceptions.RbdStoreError as error:
+            why, name, image_id = why_not(error), entry.name, entry.image_id
+            return Node(self.pool, "trash", name, image_id, entry=entry, denied=why)
+
+
+def why_not(error: exceptions.RbdStoreError) -> str:
+    """What went wrong with one thing, so that the others are looked at all the same.
+
+    :raises Unreachable, Timeout: it is not about that one
+    """
+    if isinstance(error, exceptions.Unreachable | exceptions.Timeout):
+        raise error
+    return str(error)
 
 
 def _node(image: Image, role: Role, entry: TrashEntry | None = None) -> Node | None:
@@ -318,6 +328,6 @@ def _links(pool: Pool, which: tuple[str, str]) -> tuple[Key, list[Parent], dict[
     except exceptions.ImageNotFound:
         # One that cannot be opened has lost its parent, or never had one.
         pass
-    except exceptions.PermissionDenied as error:
-        problem = {str(pool.spec(name or f"<{image_id}>")): str(error)}
+    except exceptions.RbdStoreError as error:
+        problem = {str(pool.spec(name or f"<{image_id}>")): why_not(error)}
     return (pool.name, pool.namespace, image_id), [], problem

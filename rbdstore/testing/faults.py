@@ -236,6 +236,10 @@ class FaultyPool(driver.Pool):
         with self._plan.call("Pool.is_debris"):
             return self._pool.is_debris(name)
 
+    def named_at(self, name: str) -> float | None:
+        with self._plan.call("Pool.named_at"):
+            return self._pool.named_at(name)
+
     def inventory(self, prefix: str) -> driver.Inventory:
         with self._plan.call("Pool.inventory"):
             return self._pool.inventory(prefix)

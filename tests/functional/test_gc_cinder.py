@@ -89,7 +89,6 @@ def test_nothing_else_in_a_pool_of_others(cinder, store, raw):
     raw.snap("volumes", "photos", "before")
     raw.snap("volumes", "photos", "photos.clone_snap", protect=False)
     raw.create("volumes", "volume-of-mine.deleted", data=DATA)
-    raw.snap("volumes", "volume-of-mine.deleted", "before")
     before = raw.state()
 
     make_and_delete(cinder, "doomed")

@@ -19,6 +19,8 @@ from rbdstore.testing import faults
 
 MiB = samples.MiB
 DATA = samples.pattern("gc", MiB)
+# Names that Cinder gives.
+CINDERS = [f"volume-0000000{number}-0000-4000-8000-000000000000" for number in range(10)]
 HOUR = 3600
 
 
@@ -200,7 +202,7 @@ class TestLeftovers:
         [
             spec.CLONE_SNAP_PREFIX + 32 * "0",
             spec.EXPORT_SNAP_PREFIX + "01234567.image-1",
-            "volume-9.clone_snap",
+            f"{CINDERS[9]}.clone_snap",
         ],
     )
     def test_a_snapshot_without_clones(self, store, pool, snap, volumes):
@@ -223,7 +225,7 @@ class TestLeftovers:
         volumes.delete("volume-1")
 
     def test_a_chain_of_deleted_volumes(self, store, pool):
-        names = [f"volume-{number}" for number in range(5)]
+        names = CINDERS[:5]
         pool.create(names[0], MiB)
         for parent, name in itertools.pairwise(names):
             clone(pool, parent, f"{name}.clone_snap", name)
@@ -231,7 +233,7 @@ class TestLeftovers:
             pool.rename(name, f"{name}.deleted")
         told = found(store.gc())
         assert set(told.values()) == {"left"}
-        assert "was cloned from it" in reason(store.gc(), "volumes/volume-3.deleted")
+        assert "was cloned from it" in reason(store.gc(), f"volumes/{CINDERS[3]}.deleted")
         pool.rename(names[-1], f"{names[-1]}.deleted")
         assert set(found(store.gc()).values()) == {"reclaimable"}
         assert found(collect(store)) == {f"volumes/{name}.deleted": "reclaimed" for name in names}
@@ -279,14 +281,14 @@ class TestLeftAlone:
         place.clear()
 
     def test_what_somebody_has_open(self, place, hasty, pool):
-        pool.create("volume-1.deleted", MiB)
+        pool.create(f"{CINDERS[1]}.deleted", MiB)
         draft = spec.draft_name("volume-2")
         pool.create(draft, MiB)
         pool.create("volume-3", MiB)
         with pool.open("volume-3", read_only=False) as image:
             image.create_snap(spec.new_clone_snap())
         with (
-            place.held_open("volumes", "volume-1.deleted"),
+            place.held_open("volumes", f"{CINDERS[1]}.deleted"),
             place.held_open("volumes", draft),
             place.held_open("volumes", "volume-3"),
         ):
@@ -298,38 +300,54 @@ class TestLeftAlone:
         place.clear()
 
     def test_users_snapshots(self, hasty, pool):
-        pool.create("volume-1.deleted", MiB)
+        pool.create(f"{CINDERS[1]}.deleted", MiB)
         pool.create("volume-2", MiB)
-        for name in ("volume-1.deleted", "volume-2"):
+        for name in (f"{CINDERS[1]}.deleted", "volume-2"):
             with pool.open(name, read_only=False) as image:
                 image.create_snap("before the upgrade")
-                image.create_snap("volume-9.clone_snap" if name == "volume-1.deleted" else "snap")
-        assert "the snapshot before the upgrade" in reason(hasty.gc(), "volumes/volume-1.deleted")
+                image.create_snap(
+                    f"{CINDERS[9]}.clone_snap" if name == f"{CINDERS[1]}.deleted" else "snap"
+                )
+        assert "the snapshot before the upgrade" in reason(
+            hasty.gc(), f"volumes/{CINDERS[1]}.deleted"
+        )
         assert len(hasty.gc().findings) == 1
 
     def test_clones(self, hasty, pool):
         pool.create("volume-1", MiB)
-        clone(pool, "volume-1", "volume-2.clone_snap", "volume-2")
-        pool.rename("volume-1", "volume-1.deleted")
+        clone(pool, "volume-1", f"{CINDERS[2]}.clone_snap", "volume-2")
+        pool.rename("volume-1", f"{CINDERS[1]}.deleted")
         # Of another's making, deleted as it seems, and with a live clone of its own.
         clone(pool, "volume-2", spec.new_clone_snap(), "photos")
-        pool.rename("volume-2", "volume-2.deleted")
+        pool.rename("volume-2", f"{CINDERS[2]}.deleted")
         told = hasty.gc()
-        assert reason(told, "volumes/volume-1.deleted").startswith("volumes/volume-2.deleted")
-        assert reason(told, "volumes/volume-2.deleted").startswith("volumes/photos")
+        assert reason(told, f"volumes/{CINDERS[1]}.deleted").startswith(
+            f"volumes/{CINDERS[2]}.deleted"
+        )
+        assert reason(told, f"volumes/{CINDERS[2]}.deleted").startswith("volumes/photos")
 
     def test_names_that_are_not_known(self, hasty, pool):
-        for name in ("photos.deleted", "photos.partial", "rbdstore.photos"):
+        for name in (
+            "photos.deleted",
+            "volume-photos.deleted",
+            "photos.partial",
+            "rbdstore.photos",
+        ):
             pool.create(name, MiB)
         with pool.open("photos.partial", read_only=False) as image:
             image.create_snap("rbdstore.photos")
             image.create_snap("photos.clone_snap")
+            # Nor does it become Cinder's by being protected.
+            image.create_snap("golden.clone_snap")
+            image.protect_snap("golden.clone_snap")
         pool.set_keys("rbdstore.photos", {"mine": b""})
         pool.set_keys("photos", {"mine": b""})
         assert found(hasty.gc()) == {
             "volumes/photos.deleted": "left",
+            "volumes/volume-photos.deleted": "left",
             "volumes/photos.partial@rbdstore.photos": "left",
             "volumes/photos.partial@photos.clone_snap": "left",
+            "volumes/photos.partial@golden.clone_snap": "left",
         }
 
     def test_what_somebody_is_at_work_on(self, hasty, pool):
@@ -390,7 +408,7 @@ class TestLeftAlone:
         assert reason(hasty.gc(), "volumes/volume-1").startswith("it is kept until")
 
     def test_what_is_younger(self, hasty, pool):
-        pool.create("volume-1.deleted", MiB)
+        pool.create(f"{CINDERS[1]}.deleted", MiB)
         pool.lease(spec.lease_object("volume-1"), "dead", 0.01, "host-2 pid 1")
         time.sleep(0.1)
         assert set(found(hasty.gc(older_than=HOUR)).values()) == {"left"}
@@ -419,7 +437,7 @@ class TestTogether:
 
     def test_two_at_once(self, place, pool):
         for number in range(10):
-            pool.create(f"volume-{number}.deleted", MiB)
+            pool.create(f"{CINDERS[number]}.deleted", MiB)
         done = []
         each = [place.store("volumes") for _ in range(2)]
         threads = [
@@ -487,9 +505,9 @@ class TestCutOff:
     def scene(self, pool):
         """One of each kind that a pass comes to in its own way."""
         pool.create("volume-1", MiB)
-        clone(pool, "volume-1", "volume-2.clone_snap", "volume-2")
-        for name in ("volume-1", "volume-2"):
-            pool.rename(name, f"{name}.deleted")
+        clone(pool, "volume-1", f"{CINDERS[2]}.clone_snap", "volume-2")
+        for number in (1, 2):
+            pool.rename(f"volume-{number}", f"{CINDERS[number]}.deleted")
         pool.create(spec.draft_name("volume-3"), MiB)
         pool.lease(spec.lease_object("volume-4"), "dead", 0.01, "host-2 pid 1")
         records.mark_deleted(pool, "abcdef", "volume-5")
@@ -528,17 +546,17 @@ class TestCommand:
         return [row for row in shell.json("gc") if row["kind"] != "pool"]
 
     def test_a_dry_run_and_a_wet_one(self, shell, pool):
-        pool.create("volume-1.deleted", MiB)
+        pool.create(f"{CINDERS[1]}.deleted", MiB)
         (row,) = self.rows(shell)
         assert row == {
-            "item": "volumes/volume-1.deleted",
+            "item": f"volumes/{CINDERS[1]}.deleted",
             "kind": "deleted",
             "bytes": 0,
             "outcome": "reclaimable",
             "reason": "it was deleted, and no clone needs it any more",
         }
         shown = shell.ok("gc")
-        assert "volumes/volume-1.deleted" in shown
+        assert f"volumes/{CINDERS[1]}.deleted" in shown
         assert "reclaimable" in shown
         assert '"left"' in shell.ok("gc", "--older-than", "1h", "--json")
         assert "reclaimed" in shell.ok("gc", "--apply")

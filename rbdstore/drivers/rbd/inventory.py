@@ -55,7 +55,7 @@ def take(ioctx: rados.Ioctx, prefix: str) -> Inventory:
             else:
                 seen.others.append(key)
     directory = {entry["name"]: entry["id"] for entry in rbd.RBD().list2(ioctx)}
-    known = {*directory.values(), *(entry["id"] for entry in rbd.RBD().trash_list(ioctx))}
+    known = {*directory.values(), *remains.trash_ids(ioctx)}
     strays = (_stray(ioctx, each, images[each]) for each in sorted(images.keys() - known))
     return Inventory(
         tuple(sorted(small)),

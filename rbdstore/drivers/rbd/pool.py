@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import errno
 import json
 import time
@@ -208,6 +207,10 @@ class RbdPool(driver.Pool):
         with self._ioctx(name, reads=True) as ioctx:
             return remains.find(ioctx, name) is not None
 
+    def named_at(self, name: str) -> float | None:
+        with self._ioctx(name, reads=True) as ioctx:
+            return remains.named_at(ioctx, name)
+
     def clear_debris(self, name: str) -> bool:
         with self._ioctx(name) as ioctx:
             found = remains.find(ioctx, name)
@@ -317,12 +320,8 @@ class RbdPool(driver.Pool):
     def trash_list(self) -> list[driver.TrashEntry]:
         with self._ioctx(reads=True) as ioctx:
             return [
-                driver.TrashEntry(
-                    entry["id"],
-                    entry["name"],
-                    entry["deferment_end_time"].replace(tzinfo=datetime.UTC).timestamp(),
-                )
-                for entry in rbd.RBD().trash_list(ioctx)
+                driver.TrashEntry(image_id, mark.name, mark.kept_until)
+                for image_id, mark in remains.trash(ioctx)
             ]
 
     def trash_get(self, image_id: str) -> driver.TrashEntry | None:

@@ -23,6 +23,7 @@ import dataclasses
 import errno
 import struct
 import time
+from collections.abc import Iterator
 from typing import Final, Literal
 
 import rados
@@ -44,6 +45,7 @@ removing
     the image is half removed; removing it by name goes on with that
 """
 
+_TRASH_KEY: Final = "id_"
 _SOURCE_REMOVING: Final = 3
 _NORMAL, _MOVING, _RESTORING = 0, 1, 3
 # Of the name object, in bytes; ids are much shorter.
@@ -162,6 +164,23 @@ def trash_mark(ioctx: rados.Ioctx, image_id: str | None) -> TrashMark | None:
     return _mark(reply)
 
 
+def trash(ioctx: rados.Ioctx) -> Iterator[tuple[str, TrashMark]]:
+    """What is in the trash, whoever put it there, but no image that is just being removed.
+
+    The binding's own list fails where an image is there that is being migrated.
+    """
+    return (
+        (image_id, mark)
+        for image_id, mark in _trash_marks(ioctx)
+        if mark.source != _SOURCE_REMOVING
+    )
+
+
+def trash_ids(ioctx: rados.Ioctx) -> set[str]:
+    """The id of every image in the trash, those included that are just being removed."""
+    return {key.removeprefix(_TRASH_KEY) for key in objects.get_keys(ioctx, TRASH)}
+
+
 def finish_trash_move(ioctx: rados.Ioctx, image_id: str) -> None:
     """Put wholly into the trash an image that is half-way there, or out; it cannot be opened."""
     mark = trash_mark(ioctx, image_id)
@@ -187,13 +206,17 @@ def half_restored(ioctx: rados.Ioctx, name: str) -> str | None:
 
 
 def _is_being_removed(ioctx: rados.Ioctx, name: str) -> bool:
-    for entry in objects.get_keys(ioctx, TRASH).values():
+    return any(
+        mark.name == name and mark.source == _SOURCE_REMOVING for _, mark in _trash_marks(ioctx)
+    )
+
+
+def _trash_marks(ioctx: rados.Ioctx) -> Iterator[tuple[str, TrashMark]]:
+    """All entries of the trash, with the ids of the images."""
+    for key, entry in objects.get_keys(ioctx, TRASH).items():
         # One that nobody can read is about nothing; librbd says so wherever it matters.
         with contextlib.suppress(decoding.Unreadable):
-            mark = _mark(entry)
-            if mark.name == name and mark.source == _SOURCE_REMOVING:
-                return True
-    return False
+            yield key.removeprefix(_TRASH_KEY), _mark(entry)
 
 
 def _forget(ioctx: rados.Ioctx, name: str, image_id: str) -> None:
@@ -212,6 +235,15 @@ def id_object(ioctx: rados.Ioctx, name: str) -> str | None:
     except rados.ObjectNotFound:
         return None
     return decoding.text(content) if content else ""
+
+
+def named_at(ioctx: rados.Ioctx, name: str) -> float | None:
+    """When the name object was written, in seconds since 1970."""
+    try:
+        _size, changed = ioctx.stat(f"rbd_id.{name}")
+    except rados.ObjectNotFound:
+        return None
+    return time.mktime(changed)
 
 
 def _looked_up(ioctx: rados.Ioctx, method: str, key: str) -> str | None:
