@@ -109,7 +109,9 @@ class Restorer:
                 present = image.size()
                 if present < size:
                     image.resize(size)
-                self._fill(base, image, self._backup.differing(seen), is_new=False)
+                # Anew: a handle for reading is not told of another size, nor of new snapshots.
+                with pool.open(image_id=seen.id) as target:
+                    self._fill(base, image, self._backup.differing(target), is_new=False)
                 if self._settings.restore_discard_excess and present > size:
                     image.discard(size, present - size)
                     image.flush()

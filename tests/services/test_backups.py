@@ -225,6 +225,35 @@ def test_a_volume_in_use_is_not_overwritten(volumes, backups, raw, place, source
         backups.restore("b1", volumes, source)
 
 
+def test_a_volume_that_went_back(volumes, backups, raw, source):
+    """What was written before a snapshot, and before one before that, is there again."""
+    for snapshot in ("older", "newer"):
+        volumes.create_snapshot(source, snapshot)
+    before = raw.read("volumes", source)
+    raw.write("volumes", source, samples.pattern("after", 2 * MiB), 4 * MiB)
+    _made, data = backed_up(volumes, backups, raw, source, "b1")
+    volumes.revert_to_snapshot(source, "newer")
+    assert raw.read("volumes", source) == before
+    assert backups.create(volumes, source, "b2").kind == "incremental"
+    check(volumes, backups, raw, "b2", before)
+    backups.restore("b1", volumes, source)
+    assert raw.read("volumes", source) == data
+    volumes.revert_to_snapshot(source, "older")
+    for snapshot in ("older", "newer"):
+        volumes.delete_snapshot(source, snapshot)
+    backups.restore("b1", volumes, source)
+    assert raw.read("volumes", source) == data
+
+
+@pytest.mark.parametrize("size", [4 * MiB, 5 * MiB + 7, 100])
+def test_a_volume_that_was_made_smaller(volumes, backups, raw, source, size):
+    _made, data = backed_up(volumes, backups, raw, source, "b1")
+    with volumes.pool.open(source, read_only=False) as image:
+        image.resize(size, allow_shrink=True)
+    backups.restore("b1", volumes, source)
+    assert raw.read("volumes", source) == data
+
+
 # What is wrong
 
 

@@ -211,7 +211,7 @@ class RbdImage(Data):
         if progress is not None:
             progress(0, total)
         with self._calls(snap, exceptions.SnapshotNotFound) as handle:
-            handle.rollback_to_snap(snap)
+            object_map.rollback(self.pool.ioctx_of(self._connection), handle, snap)
         if progress is not None:
             progress(total, total)
 
