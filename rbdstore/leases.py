@@ -151,7 +151,7 @@ def acquire(
 @contextlib.contextmanager
 def held(
     pool: Pool, name: str, seconds: float, *, meanwhile: Callable[[], object] | None = None
-) -> Iterator[None]:
+) -> Iterator[Lease]:
     """Hold the lease on ``name``, waiting for a holder to end, or for a dead one's time to end.
 
     However long that is: a holder that is alive gets done, and to give up would leave behind what
@@ -161,7 +161,7 @@ def held(
     lease = acquire(pool, name, seconds, wait=math.inf, meanwhile=meanwhile)
     with Undo() as undo:
         undo.add(lease.release)
-        yield
+        yield lease
     try:
         lease.release()
     except exceptions.RbdStoreError as error:

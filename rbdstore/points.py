@@ -76,10 +76,17 @@ class Point:
     """
 
     def __init__(
-        self, claim: withdrawing.Claim, shape: Shape, image: Image, writing: chunks.Writing
+        self,
+        claim: withdrawing.Claim,
+        shape: Shape,
+        image: Image,
+        writing: chunks.Writing,
+        lease: leases.Lease,
     ) -> None:
+        """``lease`` is the one on the image."""
         self._claim = claim
         self._shape = shape
+        self._lease = lease
         self._begun = time.time()
         self.image = image
         self.writing = writing
@@ -110,6 +117,7 @@ class Point:
         """
         claim, shape, parent = self._claim, self._shape, self._shape.parent
         self.writing.flush()
+        self._check_held()
         self.sums.finish()
         finished = time.time()
         snap = spec.backup_snap(claim.backup_id, finished)
@@ -141,10 +149,16 @@ class Point:
             parts=self.sums.parts,
         )
         manifests.write(claim.pool, manifest)
-        # Raises if this process was held up for so long that another has taken this back.
-        claim.note()
+        self._check_held()
         claim.catalog.publish(manifest)
         return manifest
+
+    def _check_held(self) -> None:
+        """:raises LeaseLost: this process was held up for too long: what it has made, or the
+        image that it is in, may be somebody else's now
+        """
+        self._claim.note()
+        self._lease.renew()
 
 
 @contextlib.contextmanager
@@ -156,15 +170,15 @@ def made(claim: withdrawing.Claim, shape: Shape, settings: Settings) -> Iterator
     # What is left of an earlier one of this id would be taken for this one's.
     manifests.remove(claim.pool, claim.backup_id)
     opened = _full(claim, shape) if shape.parent is None else _increment(claim, shape)
-    with opened as image:
+    with opened as (image, lease):
         if image.size() != shape.size:
             image.resize(shape.size, allow_shrink=True)
         with chunks.Writing(image, settings.transfer_window // 2) as writing:
-            yield Point(claim, shape, image, writing)
+            yield Point(claim, shape, image, writing, lease)
 
 
 @contextlib.contextmanager
-def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[Image]:
+def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[tuple[Image, leases.Lease]]:
     base = spec.backup_base(shape.volume, claim.backup_id)
     if claim.pool.id_of(base) is not None:
         raise exceptions.Duplicate(
@@ -174,23 +188,23 @@ def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[Image]:
     draft = spec.draft_name(base)
     claim.note_draft(draft)
     # By the name that it is to get it is known whether somebody is at work on a draft.
-    with leases.held(claim.pool, base, claim.seconds):
+    with leases.held(claim.pool, base, claim.seconds) as lease:
         claim.pool.clear_debris(base)
         claim.pool.create(draft, shape.size, order=shape.chunk_size.bit_length() - 1)
         with claim.pool.open(draft, read_only=False) as image:
             claim.note_base(base, image.id, shape.source)
-            yield image
+            yield image, lease
 
 
 @contextlib.contextmanager
-def _increment(claim: withdrawing.Claim, shape: Shape) -> Iterator[Image]:
+def _increment(claim: withdrawing.Claim, shape: Shape) -> Iterator[tuple[Image, leases.Lease]]:
     parent = shape.parent
     assert parent is not None  # nosec B101
     claim.note_base(parent.base, parent.base_id, shape.source)
-    with leases.held(claim.pool, spec.chain_lease(parent.base_id), claim.seconds):
+    with leases.held(claim.pool, spec.chain_lease(parent.base_id), claim.seconds) as lease:
         now = claim.catalog.manifest(parent.backup_id)
         with claim.pool.open(image_id=now.base_id, read_only=False) as image:
             if all(snap.id != now.snap_id for snap in image.snaps()):
                 raise manifests.broken(claim.pool, now.backup_id, "its snapshot is missing")
             withdrawing.go_back(image, now.snap)
-            yield image
+            yield image, lease
