@@ -107,10 +107,10 @@ def _parent(catalog: Catalog, header: Header, wanted: Wanted) -> Manifest | None
 def _find(catalog: Catalog, snap: str, volume: str | None) -> str:
     """The backup that a stream calls by the name of a snapshot."""
     named = spec.backup_of(snap)
-    if named is not None and catalog.entry(named) is not None:
+    if named is not None and _is_there_as(catalog, named, snap):
         return named
     for backup_id, entry in catalog.entries().items():
-        if volume in (None, entry.volume) and catalog.manifest(backup_id).imported == snap:
+        if volume in (None, entry.volume) and _is_there_as(catalog, backup_id, snap):
             return backup_id
     raise exceptions.BackupNotFound(
         f"the stream is of changes since {exceptions.shown(snap)}: in pool {catalog.pool.name} "
@@ -118,8 +118,17 @@ def _find(catalog: Catalog, snap: str, volume: str | None) -> str:
     )
 
 
+def _is_there_as(catalog: Catalog, backup_id: str, snap: str) -> bool:
+    try:
+        manifest = catalog.manifest(backup_id)
+    except (exceptions.BackupNotFound, exceptions.BrokenBackup):
+        return False
+    return snap in (manifest.snap, manifest.imported)
+
+
 def _is_called(manifest: Manifest, snap: str) -> bool:
-    if spec.backup_of(snap) == manifest.backup_id or manifest.imported == snap:
+    # With its time: there may have been another backup of that id.
+    if snap in (manifest.snap, manifest.imported):
         return True
     # What came without a name may have any.
     return manifest.source is None and not manifest.imported

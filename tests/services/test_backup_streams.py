@@ -233,6 +233,22 @@ def test_changes_of_another_volume(backups, points, nothing_new):
         imported(backups, nameless, volume="volume-1")
 
 
+def test_changes_since_an_earlier_backup_of_the_same_id(volumes, backups, raw, source):
+    for week in range(2):
+        backups.delete("monday")
+        backups.create(volumes, source, "monday")
+        backups.delete("tuesday")
+        raw.write("volumes", source, b"tuesday's")
+        backups.create(volumes, source, "tuesday")
+        if not week:
+            stream = exported(backups, "tuesday", "monday")
+            raw.write("volumes", source, samples.pattern("later", 6 * MiB))
+    with pytest.raises(exceptions.BackupNotFound):
+        imported(backups, stream, "x")
+    with pytest.raises(exceptions.InvalidInput):
+        imported(backups, stream, "x", since="monday")
+
+
 def test_what_cannot_be_exported(backups, points):
     with pytest.raises(exceptions.BackupNotFound):
         exported(backups, "nope")
