@@ -65,18 +65,22 @@ def create(
             # Anew, for the snapshot.
             image = stack.enter_context(pool.open(image_id=image_id))
             source = source_snaps.source(image, snap, users=wanted.snapshot is not None)
-            # Of those that there were before the snapshot was made.
-            parent, reason = None, ""
-            if wanted.incremental:
-                parent, reason = _parent(catalog, image, snap, settings)
-            shape = points.Shape(
-                wanted.volume, snap.size, _chunk_size(image, parent), parent, source, reason
-            )
             image.set_snap(snap.id)
-            with points.made(claim, shape, settings) as point:
-                _copy(catalog, image, shape, point, settings, wanted.progress)
-                _check_still_there(image, snap)
-                manifest = point.publish()
+            while True:
+                # Of those that there were before the snapshot was made.
+                parent, reason = None, ""
+                if wanted.incremental:
+                    parent, reason = _parent(catalog, image, snap, settings)
+                shape = points.Shape(
+                    wanted.volume, snap.size, _chunk_size(image, parent), parent, source, reason
+                )
+                with contextlib.suppress(exceptions.BackupNotFound):
+                    point = stack.enter_context(points.made(claim, shape, settings))
+                    break
+                # It was deleted meanwhile; there may be another.
+            _copy(catalog, image, shape, point, settings, wanted.progress)
+            _check_still_there(image, snap)
+            manifest = point.publish()
     return describe(catalog.pool, manifest)
 
 
@@ -193,11 +197,10 @@ def _changes(image: Image, shape: points.Shape, settings: Settings) -> Iterable[
     trust = settings.backup_trust_fast_diff
     if shape.parent is None:
         return changes.everything(image, shape.chunk_size, trust=trust)
-    # It may have got another name since.
-    snap_id = _snap_id(shape.parent)
-    snap = next((found.name for found in image.snaps() if found.id == snap_id), "")
     trust = trust and image.fast_diff()
-    return changes.since(image, snap, shape.parent.size, shape.chunk_size, trust=trust)
+    return changes.since(
+        image, _snap_id(shape.parent), shape.parent.size, shape.chunk_size, trust=trust
+    )
 
 
 class _Before:

@@ -198,7 +198,8 @@ class BackupStore:
         if stock is not None:
             backup = stockrestoring.StockSource(self._pool, stock)
         else:
-            backup = recorded.Recorded(self._catalog, backup_id)
+            trust = self._settings.backup_trust_fast_diff
+            backup = recorded.Recorded(self._catalog, backup_id, trust=trust)
         return restoring.Restorer(backup, self._settings, verify=verify, progress=progress)
 
     def verify(self, backup_id: str, *, progress: Progress | None = None) -> Verification:

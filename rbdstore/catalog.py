@@ -119,7 +119,7 @@ class Catalog:
             self.pool.remove_leased(spec.BACKUP_INDEX, self._cookie)
             return True
 
-    def _changing(self) -> contextlib.AbstractContextManager[None]:
+    def _changing(self) -> contextlib.AbstractContextManager[leases.Lease]:
         """Keep others from removing it as an empty one."""
         return leases.held(self.pool, spec.CATALOG_LEASE, self._seconds)
 
@@ -159,6 +159,8 @@ class Catalog:
             try:
                 found.append(self.manifest(parent))
             except (exceptions.BackupNotFound, exceptions.BrokenBackup) as error:
+                if self._have_changed(found):
+                    return self.chain(backup_id)
                 raise manifests.broken(
                     self.pool, backup_id, f"what it is an increment of is lost: {error}"
                 ) from error
@@ -166,8 +168,33 @@ class Catalog:
                 raise manifests.broken(self.pool, backup_id, "its increments go in a circle")
         return found
 
+    def _have_changed(self, found: Sequence[Manifest]) -> bool:
+        """Whether what they were increments of has been deleted since they were read."""
+        try:
+            return any(self.manifest(each.backup_id) != each for each in found)
+        except (exceptions.BackupNotFound, exceptions.BrokenBackup):
+            return True
+
     def sums(self, chain: Sequence[Manifest], part: int) -> Sums:
-        """What the chunks of one part read as at a backup, all that are not zeros."""
+        """What the chunks of one part read as at a backup, all that are not zeros.
+
+        :raises BrokenBackup:
+        :raises Vanished: the backup was deleted since the chain was read
+        """
+        try:
+            return self._sums(chain, part)
+        except exceptions.BrokenBackup:
+            # Others may have been deleted since, which changes what manifests list, and not what
+            # a backup reads as.
+            try:
+                now = self.chain(chain[0].backup_id)
+            except exceptions.BackupNotFound as error:
+                raise exceptions.Vanished(f"{error}: it was deleted meanwhile") from error
+            if list(now) == list(chain):
+                raise
+        return self.sums(now, part)
+
+    def _sums(self, chain: Sequence[Manifest], part: int) -> Sums:
         chunk_size = chain[0].chunk_size
         limit = manifests.count(chain[0].size, chunk_size)
         found: Sums = {}
@@ -187,12 +214,17 @@ class Catalog:
         return describe(self.pool, self.manifest(backup_id))
 
     def of_base(self, base_id: str) -> list[Manifest]:
-        """Of all backups that are in one image.
+        """Of all backups that are in one image, but for those that cannot be used."""
 
-        :raises BrokenBackup:
-        """
+        def look(backup_id: str) -> Manifest | None:
+            try:
+                return self.manifest(backup_id)
+            except (exceptions.BackupNotFound, exceptions.BrokenBackup):
+                return None
+
         mine = [key for key, entry in self.entries().items() if entry.base_id == base_id]
-        return parallel.each(self.manifest, mine) if mine else []
+        found = parallel.each(look, mine) if mine else []
+        return [manifest for manifest in found if manifest is not None]
 
 
 def describe(pool: Pool, manifest: Manifest) -> Backup:

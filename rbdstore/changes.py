@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Iterator
 
+from rbdstore import exceptions
 from rbdstore.driver import Extent, Image
 
 # In chunks: what lies between two that were touched is asked for nothing, but in no more time.
@@ -37,13 +38,18 @@ def everything(image: Image, chunk_size: int, *, trust: bool = True) -> Iterator
 
 
 def since(
-    image: Image, snap: str, old_size: int, chunk_size: int, *, trust: bool = True
+    image: Image, snap_id: int, old_size: int, chunk_size: int, *, trust: bool = True
 ) -> Iterator[Change]:
     """What has changed in an image since a snap of it, of ``old_size`` bytes.
 
     :param trust: believe the object map
+    :raises Vanished: the snap was removed meanwhile, so not all that has changed was found
     """
     size = image.size()
+    # It may have got another name since it was made.
+    snap = next((found.name for found in image.snaps() if found.id == snap_id), None)
+    if snap is None:
+        raise _gone(image)
     found = _since(image, snap, size, chunk_size, trust)
     if image.parent() is not None:
         # Where a clone lost an object, by a rollback, its parent's data show again.
@@ -52,6 +58,16 @@ def since(
         # What it was cut off to is another chunk than before, whether or not a diff has it.
         found = _with_last(found, size // chunk_size)
     yield from found
+    # What only a removed snap had is gone, and librbd finds no difference to it.
+    if not image.still_has(snap_id):
+        raise _gone(image)
+
+
+def _gone(image: Image) -> exceptions.Vanished:
+    return exceptions.Vanished(
+        "the snapshot that an earlier backup was made of was deleted meanwhile; try again",
+        spec=image.spec,
+    )
 
 
 def _since(image: Image, snap: str, size: int, chunk_size: int, trust: bool) -> Iterator[Change]:

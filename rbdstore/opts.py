@@ -237,7 +237,8 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         "backup_trust_fast_diff",
         default=True,
         help="Believe a volume's object map what has changed in it. False: ask for each object "
-        "when an incremental backup is made, which takes longer the larger the volume is.",
+        "when an incremental backup is made, or a volume restored in place, which takes longer "
+        "the larger the volume is.",
     ),
     cfg.BoolOpt(
         "restore_discard_excess_bytes",

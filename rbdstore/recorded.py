@@ -20,8 +20,12 @@ Marked = tuple[int, bytes]
 class Recorded:
     """A backup, as it was when this was made; to be restored, as ``restoring`` wants it."""
 
-    def __init__(self, catalog: Catalog, backup_id: str) -> None:
-        """:raises BackupNotFound, BrokenBackup:"""
+    def __init__(self, catalog: Catalog, backup_id: str, *, trust: bool = True) -> None:
+        """``trust`` is whether the object maps of volumes are believed.
+
+        :raises BackupNotFound, BrokenBackup:
+        """
+        self._trust = trust
         self._catalog = catalog
         self._chain = catalog.chain(backup_id)
         self._manifest = self._chain[0]
@@ -45,53 +49,61 @@ class Recorded:
             yield from self._catalog.sums(self._chain, part).items()
 
     def differing(self, target: Image) -> Iterator[Marked]:
-        chunk_size = self.chunk_size
+        limit = manifests.count(self.size, self.chunk_size)
         shared = self._shared(target)
         if shared is None:
-            found = changes.everything(target, chunk_size)
-            others: Iterable[Iterable[int]] = [(number for number, _mark in self.chunks())]
+            found = changes.everything(target, self.chunk_size, trust=self._trust)
+            others: Iterable[int] = (number for number, _mark in self.chunks())
         else:
-            manifest, snap = shared
-            trust = target.fast_diff()
-            found = changes.since(target, snap, manifest.size, chunk_size, trust=trust)
-            others = self._between(manifest)
-        numbers = heapq.merge((change.number for change in found), *others)
-        limit = manifests.count(self.size, chunk_size)
-        distinct = (number for number, _same in itertools.groupby(numbers))
-        return self._marked(itertools.takewhile(lambda number: number < limit, distinct))
-
-    def _shared(self, target: Image) -> tuple[Manifest, str] | None:
-        """The latest backup in the same image that ``target`` has a snapshot of, and that."""
-        place = source_snaps.place(target)
-        names = {snap.id: snap.name for snap in target.snaps() if not snap.trashed}
-        best: tuple[Manifest, str] | None = None
-        for manifest in self._catalog.of_base(self._manifest.base_id):
+            manifest, others = shared
             source = manifest.source
-            if (
-                source is not None
-                and source.place == place
-                and source.snap_id in names
-                and (best is None or manifest.snap_id > best[0].snap_id)
-            ):
-                best = manifest, names[source.snap_id]
-        return best
+            assert source is not None  # nosec B101: for mypy
+            trust = self._trust and target.fast_diff()
+            found = changes.since(
+                target, source.snap_id, manifest.size, self.chunk_size, trust=trust
+            )
+        numbers = heapq.merge((change.number for change in found), others)
+        distinct = (number for number, _same in itertools.groupby(numbers) if number < limit)
+        return self._marked(distinct)
 
-    def _between(self, other: Manifest) -> list[Iterable[int]]:
+    def _shared(self, target: Image) -> tuple[Manifest, Iterable[int]] | None:
+        """The latest backup in the same image that ``target`` has a snapshot of.
+
+        With the chunks in which that one may differ from this one.
+        """
+        place = source_snaps.place(target)
+        there = {snap.id for snap in target.snaps() if not snap.trashed}
+        candidates = [
+            manifest
+            for manifest in self._catalog.of_base(self._manifest.base_id)
+            if manifest.source and manifest.source.place == place
+            if manifest.source.snap_id in there
+        ]
+        for manifest in sorted(candidates, key=lambda each: each.snap_id, reverse=True):
+            # Damage to another one is no reason not to restore this one.
+            with contextlib.suppress(exceptions.BackupNotFound, exceptions.BrokenBackup):
+                return manifest, self._between(manifest)
+        return None
+
+    def _between(self, other: Manifest) -> Iterable[int]:
         """The chunks in which another backup of the chain may differ from this one, in order."""
+        limit = manifests.count(self.size, self.chunk_size)
+        listed = bytearray(limit)
         chain = self._catalog.chain(other.backup_id)
         both = {each.backup_id: each for each in (*self._chain, *chain)}
         for each in self._chain:
             if each.backup_id in {common.backup_id for common in chain}:
                 del both[each.backup_id]
+        for each in both.values():
+            for part in each.parts:
+                for number in manifests.read_part(self._catalog.pool, each, part):
+                    if number < limit:
+                        listed[number] = True
         floor = min([self.size, other.size, *(each.floor for each in both.values())])
-        end = max(self.size, other.size)
-        chunk_size = self.chunk_size
-        beyond = range(floor // chunk_size, manifests.count(end, chunk_size))
-        return [*(self._listed(each) for each in both.values()), beyond if floor < end else ()]
-
-    def _listed(self, manifest: Manifest) -> Iterator[int]:
-        for part in sorted(manifest.parts):
-            yield from sorted(manifests.read_part(self._catalog.pool, manifest, part))
+        if floor < max(self.size, other.size):
+            first = min(floor // self.chunk_size, limit)
+            listed[first:] = b"\1" * (limit - first)
+        return itertools.compress(range(limit), listed)
 
     def _marked(self, numbers: Iterable[int]) -> Iterator[Marked]:
         part, sums = -1, Sums()

@@ -6,7 +6,8 @@ import itertools
 import pytest
 import samples
 
-from rbdstore import exceptions, manifests, spec
+from rbdstore import backing_up, changes, exceptions, manifests, recorded, spec
+from rbdstore.driver import find_snap
 
 MiB = samples.MiB
 SIZE = 20 * MiB + 5
@@ -254,6 +255,72 @@ def test_a_volume_that_was_made_smaller(volumes, backups, raw, source, size):
     assert raw.read("volumes", source) == data
 
 
+# Beside others
+
+
+def test_a_snapshot_that_is_deleted_while_a_diff_is_made(volumes, source, raw):
+    """Nobody can tell any more what has changed since, and librbd says that nothing has."""
+    volumes.create_snapshot(source, "snapshot")
+    raw.write("volumes", source, b"written", 0)
+    with volumes.pool.open(source) as image:
+        snap = find_snap(image, "snapshot")
+        found = changes.since(image, snap.id, snap.size, image.object_size)
+        assert [change.number for change in itertools.islice(found, 1)] == [0]
+        volumes.delete_snapshot(source, "snapshot")
+        with pytest.raises(exceptions.Vanished):
+            next(found)
+    with volumes.pool.open(source) as image, pytest.raises(exceptions.Vanished):
+        next(changes.since(image, snap.id, snap.size, image.object_size))
+
+
+def test_a_parent_that_is_deleted_before_its_increment_is_begun(
+    volumes, backups, raw, source, monkeypatch
+):
+    backups.create(volumes, source, "b1")
+    choose = backing_up._parent
+
+    def choose_too_late(*arguments):
+        found = choose(*arguments)
+        backups.delete("b1")
+        return found
+
+    monkeypatch.setattr(backing_up, "_parent", choose_too_late)
+    made, data = backed_up(volumes, backups, raw, source, "b2")
+    assert made.kind == "full"
+    check(volumes, backups, raw, "b2", data)
+
+
+def test_one_that_was_held_up_for_too_long(volumes, backups, raw, source):
+    """While it slept, somebody else may have begun to write to the same image."""
+    backups.create(volumes, source, "b1")
+    raw.write("volumes", source, b"written", 1000)
+    with backups._pool.open("source.backup.b1") as image:
+        lease = spec.lease_object(spec.chain_lease(image.id))
+        snaps = image.snaps()
+
+    def lose_it(_done, _total):
+        backups._pool.remove_object(lease)
+
+    with pytest.raises(exceptions.LeaseLost):
+        backups.create(volumes, source, "b2", progress=lose_it)
+    assert [backup.id for backup in backups.list()] == ["b1"]
+    with backups._pool.open("source.backup.b1") as image:
+        assert image.snaps() == snaps
+
+
+def test_one_in_the_middle_is_deleted_while_another_is_read(volumes, backups, raw, source):
+    points = three(volumes, backups, raw, source)
+    backup = recorded.Recorded(backups._catalog, "b3")
+    before = list(backup.chunks())
+    backups.delete("b2")
+    backup.check()
+    assert list(backup.chunks()) == before
+    check(volumes, backups, raw, "b3", points["b3"])
+    backups.delete("b3")
+    with pytest.raises(exceptions.Vanished):
+        backup.check()
+
+
 # What is wrong
 
 
@@ -337,6 +404,16 @@ def test_a_missing_snapshot(volumes, backups, raw, kept):
     # The others are whole.
     assert backups.verify("b1").sound
     assert backups.verify("b3").sound
+
+
+def test_another_ones_manifest(volumes, backups, raw, kept):
+    """What is wrong with one in the same image keeps no other from being restored in place."""
+    backups._pool.set_keys(spec.backup_object("b3"), {"part/00000000": b"damaged"})
+    backups.restore("b2", volumes, "source")
+    assert raw.read("volumes", "source").startswith(kept["b2"])
+    backups._pool.set_keys(spec.backup_object("b3"), {"head": b"damaged"})
+    backups.restore("b1", volumes, "source")
+    assert raw.read("volumes", "source").startswith(kept["b1"])
 
 
 def test_a_missing_manifest(volumes, backups, kept):
