@@ -121,7 +121,8 @@ class BackupStore:
         :param progress: called with the bytes read and in all
         :raises Duplicate: there is such a backup, or somebody is making it right now
         :raises ImageNotFound, SnapshotNotFound: of the volume
-        :raises Vanished: the volume or the snapshot was deleted meanwhile
+        :raises Vanished: the volume, the snapshot, or the one that an increment begins at was
+            deleted meanwhile
         :raises InvalidInput, InvalidName, StorageFull:
 
         Nothing is left of a backup that could not be made whole.
@@ -174,7 +175,8 @@ class BackupStore:
         :raises BackupNotFound:
         :raises BrokenBackup: the backup is damaged; nothing is left of a new volume
         :raises InUse: the volume is open for writing
-        :raises Vanished: the backup was deleted meanwhile
+        :raises Vanished: the backup was deleted meanwhile, or the snapshot that the volume still
+            had of one; restore it again
         :raises InvalidInput, InvalidName, StorageFull:
         """
         backup_id = spec.check_new_name(backup_id)
@@ -194,11 +196,11 @@ class BackupStore:
         self, backup_id: str, *, verify: bool, progress: Progress | None
     ) -> restoring.Restorer:
         stock = self._stock_or_none(backup_id)
+        trust = self._settings.backup_trust_fast_diff
         backup: restoring.Backup
         if stock is not None:
-            backup = stockrestoring.StockSource(self._pool, stock)
+            backup = stockrestoring.StockSource(self._pool, stock, trust=trust)
         else:
-            trust = self._settings.backup_trust_fast_diff
             backup = recorded.Recorded(self._catalog, backup_id, trust=trust)
         return restoring.Restorer(backup, self._settings, verify=verify, progress=progress)
 

@@ -27,8 +27,10 @@ _UNKNOWN: Final = b""
 class StockSource:
     """A backup of Cinder's; to be restored, as ``restoring`` wants it."""
 
-    def __init__(self, pool: Pool, stock: Stock) -> None:
+    def __init__(self, pool: Pool, stock: Stock, *, trust: bool = True) -> None:
+        """``trust`` is whether the object maps of images are believed."""
         self._stock = stock
+        self._trust = trust
         self.backup_id = stock.backup.id
         self.pool = pool
         self.size = stock.backup.size
@@ -58,7 +60,8 @@ class StockSource:
                 yield number, _UNKNOWN if any(there for _, there in which) else manifests.ZEROS
 
     def _numbers(self, image: Image) -> Iterator[int]:
-        return (change.number for change in changes.everything(image, self.chunk_size))
+        found = changes.everything(image, self.chunk_size, trust=self._trust)
+        return (change.number for change in found)
 
 
 @contextlib.contextmanager
