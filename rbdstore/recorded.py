@@ -41,7 +41,12 @@ class Recorded:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Image]:
         with opened(self._catalog, self._manifest) as image:
-            yield image
+            try:
+                yield image
+            except exceptions.BrokenBackup:
+                # What is deleted meanwhile looks as if it were damaged.
+                check_still_there(self._catalog, image, self._manifest)
+                raise
             check_still_there(self._catalog, image, self._manifest)
 
     def chunks(self) -> Iterator[Marked]:
