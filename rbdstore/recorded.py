@@ -80,7 +80,7 @@ class Recorded:
         there = {snap.id for snap in target.snaps() if not snap.trashed}
         candidates = [
             manifest
-            for manifest in self._catalog.of_base(self._manifest.base_id)
+            for manifest in self._catalog.usable_of_base(self._manifest.base_id)
             if manifest.source and manifest.source.place == place
             if manifest.source.snap_id in there
         ]
