@@ -214,6 +214,14 @@ class Catalog:
         return describe(self.pool, self.manifest(backup_id))
 
     def of_base(self, base_id: str) -> list[Manifest]:
+        """Of all backups that are in one image.
+
+        :raises BrokenBackup:
+        """
+        mine = self._in_base(base_id)
+        return parallel.each(self.manifest, mine) if mine else []
+
+    def usable_of_base(self, base_id: str) -> list[Manifest]:
         """Of all backups that are in one image, but for those that cannot be used."""
 
         def look(backup_id: str) -> Manifest | None:
@@ -222,9 +230,12 @@ class Catalog:
             except (exceptions.BackupNotFound, exceptions.BrokenBackup):
                 return None
 
-        mine = [key for key, entry in self.entries().items() if entry.base_id == base_id]
+        mine = self._in_base(base_id)
         found = parallel.each(look, mine) if mine else []
         return [manifest for manifest in found if manifest is not None]
+
+    def _in_base(self, base_id: str) -> list[str]:
+        return [key for key, entry in self.entries().items() if entry.base_id == base_id]
 
 
 def describe(pool: Pool, manifest: Manifest) -> Backup:

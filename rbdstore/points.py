@@ -81,12 +81,12 @@ class Point:
         shape: Shape,
         image: Image,
         writing: chunks.Writing,
-        chain: leases.Lease | None,
+        lease: leases.Lease,
     ) -> None:
-        """``chain`` is the lease on the image, where there are others' backups in it."""
+        """``lease`` is the one on the image."""
         self._claim = claim
         self._shape = shape
-        self._chain = chain
+        self._lease = lease
         self._begun = time.time()
         self.image = image
         self.writing = writing
@@ -158,8 +158,7 @@ class Point:
         image that it is in, may be somebody else's now
         """
         self._claim.note()
-        if self._chain is not None:
-            self._chain.renew()
+        self._lease.renew()
 
 
 @contextlib.contextmanager
@@ -170,17 +169,16 @@ def made(claim: withdrawing.Claim, shape: Shape, settings: Settings) -> Iterator
     """
     # What is left of an earlier one of this id would be taken for this one's.
     manifests.remove(claim.pool, claim.backup_id)
-    opened: contextlib.AbstractContextManager[tuple[Image, leases.Lease | None]]
     opened = _full(claim, shape) if shape.parent is None else _increment(claim, shape)
-    with opened as (image, chain):
+    with opened as (image, lease):
         if image.size() != shape.size:
             image.resize(shape.size, allow_shrink=True)
         with chunks.Writing(image, settings.transfer_window // 2) as writing:
-            yield Point(claim, shape, image, writing, chain)
+            yield Point(claim, shape, image, writing, lease)
 
 
 @contextlib.contextmanager
-def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[tuple[Image, None]]:
+def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[tuple[Image, leases.Lease]]:
     base = spec.backup_base(shape.volume, claim.backup_id)
     if claim.pool.id_of(base) is not None:
         raise exceptions.Duplicate(
@@ -190,12 +188,12 @@ def _full(claim: withdrawing.Claim, shape: Shape) -> Iterator[tuple[Image, None]
     draft = spec.draft_name(base)
     claim.note_draft(draft)
     # By the name that it is to get it is known whether somebody is at work on a draft.
-    with leases.held(claim.pool, base, claim.seconds):
+    with leases.held(claim.pool, base, claim.seconds) as lease:
         claim.pool.clear_debris(base)
         claim.pool.create(draft, shape.size, order=shape.chunk_size.bit_length() - 1)
         with claim.pool.open(draft, read_only=False) as image:
             claim.note_base(base, image.id, shape.source)
-            yield image, None
+            yield image, lease
 
 
 @contextlib.contextmanager
@@ -203,10 +201,10 @@ def _increment(claim: withdrawing.Claim, shape: Shape) -> Iterator[tuple[Image, 
     parent = shape.parent
     assert parent is not None  # nosec B101
     claim.note_base(parent.base, parent.base_id, shape.source)
-    with leases.held(claim.pool, spec.chain_lease(parent.base_id), claim.seconds) as chain:
+    with leases.held(claim.pool, spec.chain_lease(parent.base_id), claim.seconds) as lease:
         now = claim.catalog.manifest(parent.backup_id)
         with claim.pool.open(image_id=now.base_id, read_only=False) as image:
             if all(snap.id != now.snap_id for snap in image.snaps()):
                 raise manifests.broken(claim.pool, now.backup_id, "its snapshot is missing")
             withdrawing.go_back(image, now.snap)
-            yield image, chain
+            yield image, lease

@@ -41,7 +41,12 @@ class Recorded:
     @contextlib.contextmanager
     def opened(self) -> Iterator[Image]:
         with opened(self._catalog, self._manifest) as image:
-            yield image
+            try:
+                yield image
+            except exceptions.BrokenBackup:
+                # What is deleted meanwhile looks as if it were damaged.
+                check_still_there(self._catalog, image, self._manifest)
+                raise
             check_still_there(self._catalog, image, self._manifest)
 
     def chunks(self) -> Iterator[Marked]:
@@ -75,7 +80,7 @@ class Recorded:
         there = {snap.id for snap in target.snaps() if not snap.trashed}
         candidates = [
             manifest
-            for manifest in self._catalog.of_base(self._manifest.base_id)
+            for manifest in self._catalog.usable_of_base(self._manifest.base_id)
             if manifest.source and manifest.source.place == place
             if manifest.source.snap_id in there
         ]

@@ -321,6 +321,19 @@ def test_one_in_the_middle_is_deleted_while_another_is_read(volumes, backups, ra
         backup.check()
 
 
+def test_one_that_is_deleted_while_it_is_restored(volumes, backups, raw, source):
+    """It is not called damaged."""
+    volumes.extend(source, 160 * MiB)
+    for offset in range(0, 160 * MiB, 4 * MiB):
+        raw.write("volumes", source, b"written", offset)
+    backups.create(volumes, source, "b1")
+    with pytest.raises(exceptions.Vanished):
+        backups.restore(
+            "b1", volumes, "restored", progress=lambda _done, _total: backups.delete("b1")
+        )
+    assert [volume.name for volume in volumes.list()] == [source]
+
+
 # What is wrong
 
 
