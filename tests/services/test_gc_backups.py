@@ -3,6 +3,7 @@
 
 import killed
 import pytest
+import racers
 import samples
 
 from rbdstore import source_snaps, spec
@@ -54,6 +55,11 @@ def left(store):
     return {each.item: each.reason for each in done.left}
 
 
+def watchers(pool, name):
+    with pool.open(name) as image:
+        return image.watchers()
+
+
 def bring_back(pool, backup_id, entry):
     pool.set_keys(spec.BACKUP_INDEX, {backup_id: entry})
 
@@ -80,10 +86,12 @@ class TestKilled:
         assert collect(stores) == {}
 
     @pytest.mark.parametrize("call", ["Image.aio_write", "Image.create_snap"])
-    def test_an_increment(self, place, volumes, vault, stores, raw, source, call):
-        vault.backups.create(volumes, source, "b1")
+    def test_an_increment(self, place, volumes, vault, stores, raw, source, pool, call):
+        base = vault.backups.create(volumes, source, "b1").base
         raw.write("volumes", source, b"changed", 1000)
         killed.at(place, "backups", "backups.create", killed.VOLUMES, source, "b2", before=call)
+        # A dead client's lock lasts for as long as its watch.
+        racers.until(lambda: not watchers(pool, base.image))
         assert "backups/rbdstore.lease.backup/b2" in collect(stores)
         vault.backups.create(volumes, source, "b2")
         assert vault.backups.show("b2").kind == "incremental"
