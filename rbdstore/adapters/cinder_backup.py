@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 from cinder import exception, interface, objects
-from cinder.backup import driver, manager
+from cinder.backup import driver
 from cinder.backup.drivers import ceph as stock
 from cinder.volume import volume_utils
 from oslo_config import cfg
@@ -41,9 +41,6 @@ _DRIVER: Final = "rbd"
 _STOCK: Final = "cinder.backup.drivers.ceph.CephBackupDriver"
 _OURS: Final = f"{__name__}.RBDBackupDriver"
 
-# So that the service hands the backups of that driver to this one: to Cinder, it has been renamed.
-manager.MAPPING.setdefault(_STOCK, _OURS)
-
 TABLE: Final[errors.Table] = {
     exceptions.ConfigError: exception.InvalidConfigurationValue,
     exceptions.InvalidInput: exception.InvalidInput,
@@ -61,6 +58,14 @@ TABLE: Final[errors.Table] = {
 @interface.backupdriver
 class RBDBackupDriver(driver.BackupDriver):
     """Backups in a pool of Ceph, through rbdstore."""
+
+    def __init__(self, context: Any) -> None:
+        super().__init__(context)
+        # Here, for it cannot be imported but in a service, whose objects are registered.
+        from cinder.backup import manager
+
+        # To Cinder the stock driver has been renamed, so that its backups are given to this one.
+        manager.MAPPING.setdefault(_STOCK, _OURS)
 
     @staticmethod
     def get_driver_options() -> list[cfg.Opt]:
@@ -87,7 +92,7 @@ class RBDBackupDriver(driver.BackupDriver):
                     "option out, or use Cinder's own driver for Ceph"
                 )
         with _pool(CONF.backup_ceph_pool) as store:
-            _ask(store.volumes.stats)
+            _ask(lambda: store.volumes.stats())
 
     def backup(
         self, backup: Any, volume_file: Any, backup_metadata: bool = True

@@ -15,10 +15,10 @@ import pools
 import pytest
 import samples
 import stores
-from cinder import exception, objects
+from cinder import exception, objects, rpc
 from cinder.backup import manager
 from cinder.backup.drivers import ceph as stock
-from cinder.db.sqlalchemy import api, models
+from cinder.db import api, models
 from cinder.interface import backup_driver, util
 from cinder.volume import volume_utils
 from os_brick.initiator import linuxrbd
@@ -55,12 +55,19 @@ def configure(ceph, tmp_path, database):
             "backup_ceph_conf": ceph.conf_path,
             "backup_ceph_user": "cinder-backup",
             "backup_ceph_pool": "backups",
+            "transport_url": "fake://",
         }
         sections = {"DEFAULT": options | more, "database": {"connection": database}}
         cinder_place.configure(tmp_path, sections)
+        if not rpc.initialized():
+            rpc.init(cinder_place.CONF)
         models.BASE.metadata.create_all(api.get_engine())
+        with contextlib.suppress(exception.VolumeTypeExists):
+            api.volume_type_create(CONTEXT, {"name": "__DEFAULT__"})
 
-    return configured
+    yield configured
+    if rpc.initialized():
+        rpc.cleanup()
 
 
 @pytest.fixture
@@ -215,7 +222,8 @@ def test_every_error_has_a_counterpart():
 def test_the_service_lets_it_have_its_own_backups_and_the_stock_driver_s(configure, made_by):
     configure(backup_driver=OURS)
     service = manager.BackupManager()
-    assert service.service is cinder_backup.RBDBackupDriver
+    # As when it starts.
+    assert isinstance(service.service(CONTEXT), cinder_backup.RBDBackupDriver)
     assert service._is_our_backup(made_by)
     assert not service._is_our_backup("cinder.backup.drivers.nfs.NFSBackupDriver")
 
