@@ -115,9 +115,10 @@ class RBDBackupDriver(driver.BackupDriver):
                         volume_file, volume.name, backup.id, progress=progress
                     )
                 )
-            if backup_metadata and (text := self.get_metadata(backup.volume_id)):
+            if backup_metadata:
                 with _deleted_on_error(store, backup.id):
-                    _ask(lambda: store.backups.set_metadata(backup.id, text))
+                    if text := self.get_metadata(backup.volume_id):
+                        _ask(lambda: store.backups.set_metadata(backup.id, text))
         return {"service_metadata": json.dumps({"base": made.base.image})}
 
     def _of_ceph(
