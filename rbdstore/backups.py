@@ -6,6 +6,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import typing
+import uuid
 
 from oslo_log import log
 from oslo_utils import timeutils, units
@@ -14,6 +15,7 @@ from rbdstore import (
     backing_up,
     diffstreams,
     exceptions,
+    filebackups,
     parallel,
     recorded,
     restoring,
@@ -27,7 +29,7 @@ from rbdstore import (
     withdrawing,
 )
 from rbdstore.backing_up import Incremental
-from rbdstore.catalog import Backup, Catalog, describe
+from rbdstore.catalog import Backup, Catalog, describe, not_found
 from rbdstore.driver import Pool, Progress
 from rbdstore.listing import Volume
 from rbdstore.settings import Settings
@@ -154,6 +156,36 @@ class BackupStore:
         )
         return made
 
+    def create_from_file(
+        self,
+        file: filebackups.File,
+        name: str,
+        backup_id: str,
+        *,
+        progress: Progress | None = None,
+    ) -> Backup:
+        """Back up what is no volume of Ceph: a full backup, of all that is in a file.
+
+        :param file: a block device, or whatever else has ``read()`` and ``seek()``; nobody may
+            write to it meanwhile
+        :param name: whose backup it is, such as ``volume-<id>``
+        :param progress: called with the bytes read and in all
+        :raises BrokenStream: the file is shorter than it says
+        :raises Duplicate: there is such a backup, or somebody is making it right now
+        :raises InvalidInput, InvalidName, StorageFull:
+
+        What the file raises is passed on. Nothing is left of a backup that could not be made
+        whole.
+        """
+        name = spec.check_new_name(name)
+        backup_id = spec.check_new_name(backup_id)
+        spec.check_new_name(spec.backup_base(name, backup_id))
+        filebackups.check(file)
+        transfer.check_progress(progress)
+        made = filebackups.create(self._catalog, self._settings, file, name, backup_id, progress)
+        LOG.info("backed up a file as %s of %s", backup_id, name)
+        return describe(self._pool, made)
+
     def restore(
         self,
         backup_id: str,
@@ -192,17 +224,84 @@ class BackupStore:
         LOG.info("restored %s to %s", backup_id, volumes.pool.spec(name))
         return volumes.get(name)
 
+    def restore_to_file(
+        self,
+        backup_id: str,
+        file: filebackups.File,
+        *,
+        is_zeros: bool = False,
+        verify: bool = True,
+        progress: Progress | None = None,
+    ) -> None:
+        """Write a backup to what is no volume of Ceph, and is large enough.
+
+        What the file has beyond the backup is overwritten with zeros
+        (``restore_discard_excess_bytes``). Where it fails, the file is neither: do it again.
+
+        :param file: a block device, or whatever else has ``write()`` and ``seek()``
+        :param is_zeros: the file reads as zeros, which need not be written to it
+        :param verify: compare what is read with the backup's digests before it is written
+        :param progress: called with how far it is, and the size of the backup, in bytes
+        :raises BackupNotFound:
+        :raises BrokenBackup: the backup is damaged
+        :raises Vanished: the backup was deleted meanwhile
+        :raises InvalidInput, InvalidName:
+
+        What the file raises is passed on.
+        """
+        backup_id = spec.check_new_name(backup_id)
+        filebackups.check(file)
+        transfer.check_progress(progress)
+        filebackups.restore(
+            self._source(backup_id),
+            self._settings,
+            file,
+            is_zeros=is_zeros,
+            verify=verify,
+            progress=progress,
+        )
+        LOG.info("restored %s to a file", backup_id)
+
     def _restorer(
         self, backup_id: str, *, verify: bool, progress: Progress | None
     ) -> restoring.Restorer:
+        backup = self._source(backup_id)
+        return restoring.Restorer(backup, self._settings, verify=verify, progress=progress)
+
+    def _source(self, backup_id: str) -> restoring.Backup:
         stock = self._stock_or_none(backup_id)
         trust = self._settings.backup_trust_fast_diff
-        backup: restoring.Backup
         if stock is not None:
-            backup = stockrestoring.StockSource(self._pool, stock, trust=trust)
-        else:
-            backup = recorded.Recorded(self._catalog, backup_id, trust=trust)
-        return restoring.Restorer(backup, self._settings, verify=verify, progress=progress)
+            return stockrestoring.StockSource(self._pool, stock, trust=trust)
+        return recorded.Recorded(self._catalog, backup_id, trust=trust)
+
+    # What Cinder knows of the volume
+
+    def set_metadata(self, backup_id: str, text: str) -> None:
+        """Keep a text with a backup, where Cinder's own driver keeps one.
+
+        :raises BackupNotFound, InvalidInput, InvalidName:
+        """
+        backup_id = spec.check_new_name(backup_id)
+        if not isinstance(text, str) or not text:
+            raise exceptions.InvalidInput(
+                f"a backup's metadata are text, not {exceptions.shown(text)}"
+            )
+        if self._catalog.entry(backup_id) is None:
+            raise not_found(self._pool, backup_id)
+        key, cookie = spec.stock_metadata(backup_id), uuid.uuid4().hex
+        seconds = self._settings.lease_seconds
+        if not self._pool.lease(key, cookie, seconds, "rbdstore"):
+            raise exceptions.InUse(f"somebody is writing {key} in pool {self._pool.name}")
+        self._pool.write_leased(key, cookie, text.encode())
+
+    def metadata(self, backup_id: str) -> str | None:
+        """The text that is kept with a backup, of this library or Cinder's own driver, if any.
+
+        :raises InvalidName:
+        """
+        key = spec.stock_metadata(spec.check_new_name(backup_id))
+        return self._pool.read_object(key).decode() or None
 
     def verify(self, backup_id: str, *, progress: Progress | None = None) -> Verification:
         """Read a backup back, and compare it with what was written.

@@ -33,7 +33,8 @@ class Backup:
         None: not known
     :ivar created: when it was finished, in seconds since 1970
     :ivar base: the image it is in, and the snapshot of that
-    :ivar source: the volume, with the snapshot if a user's was given; None: it was imported
+    :ivar source: the volume, with the snapshot if a user's was given; None: it was imported, or
+        is of a file
     :ivar fsid: of the cluster that the volume was in
     :ivar reason: why it is a full one though an increment was wanted
     :ivar origin: whose format it has

@@ -129,12 +129,7 @@ class Restorer:
         ):
             for (number, mark), data in reads:
                 start = number * chunk_size
-                if self._verify and mark and manifests.digest(data, chunk_size) != mark:
-                    raise manifests.broken(
-                        self._backup.pool,
-                        self._backup.backup_id,
-                        f"the chunk at {start} is damaged or missing, and was not restored",
-                    )
+                check(self._backup, start, mark, data, verify=self._verify)
                 if mark == manifests.ZEROS:
                     writing.discard(start, min(chunk_size, size - start))
                 elif is_new:
@@ -153,3 +148,16 @@ def stretch(marked: Marked, size: int, chunk_size: int) -> tuple[Marked, int, in
     number, mark = marked
     start = number * chunk_size
     return marked, start, 0 if mark == manifests.ZEROS else min(chunk_size, size - start)
+
+
+def check(backup: Backup, start: int, mark: bytes, data: bytes, *, verify: bool) -> None:
+    """Compare what was read of a chunk with its digest, if that is known.
+
+    :raises BrokenBackup:
+    """
+    if verify and mark and manifests.digest(data, backup.chunk_size) != mark:
+        raise manifests.broken(
+            backup.pool,
+            backup.backup_id,
+            f"the chunk at {start} is damaged or missing, and was not restored",
+        )

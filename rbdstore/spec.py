@@ -15,7 +15,7 @@ Every name that is found on disk is made here, so that this file is the whole li
 ``rbdstore.backup.<store>.<id>``   snapshot of a volume that a backup in that store was made of
 ``<volume>.backup.<id>``           what that full backup, and its increments, are in (Cinder's)
 ``backup.<id>.snap.<time>``        snapshot of it: a backup (Cinder's)
-``backup.<id>.meta``               object: what Cinder's own driver ends a backup with
+``backup.<id>.meta``               object: what Cinder knew of the volume (Cinder's)
 ``rbdstore.backup.<id>``           object: what is in a backup, and how it reads
 ``rbdstore.backups``               object: which backups there are
 ``rbdstore.lease.<name>``          object: who makes, renames or deletes that name, and how far
@@ -445,7 +445,7 @@ def backed_up_at(snap: str) -> float:
 
 
 def stock_metadata(backup_id: str) -> str:
-    """The object that Cinder's own driver ends a backup with."""
+    """The object with what Cinder knew of the volume; its own driver ends a backup with it."""
     return f"backup.{backup_id}.meta"
 
 

@@ -288,6 +288,7 @@ def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: fl
         elif base and pool.id_of(base) in (None, base_id):
             with leases.held(pool, base, seconds):
                 reclaim.draft(pool, base, seconds, reclaim.forget)
+        pool.remove_object(spec.stock_metadata(backup_id))
         manifests.remove(pool, backup_id)
 
 

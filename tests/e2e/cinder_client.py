@@ -176,8 +176,8 @@ class Client:
             "DELETE", f"/attachments/{attachment_id}", headers={"X-Service-Roles": "service"}
         )
 
-    def create_backup(self, volume_id, *, incremental=False):
-        body = {"backup": {"volume_id": volume_id, "incremental": incremental, "force": True}}
+    def create_backup(self, volume_id, **how):
+        body = {"backup": {"volume_id": volume_id, "force": True, **how}}
         made = self._call("POST", "/backups", json=body)["backup"]
         found = self.settled("backups", made["id"])
         self.settled("volumes", volume_id)

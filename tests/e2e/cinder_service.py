@@ -15,6 +15,8 @@ import processes
 
 RBDSTORE = "rbdstore.adapters.cinder.RBDDriver"
 STOCK = "cinder.volume.drivers.rbd.RBDDriver"
+BACKUP = "rbdstore.adapters.cinder_backup.RBDBackupDriver"
+STOCK_BACKUP = "cinder.backup.drivers.ceph.CephBackupDriver"
 HOST = "e2e"
 # Of the cluster's users, those that Cinder's hosts have a keyring of.
 _USERS = ("admin", "cinder", "cinder-backup")
@@ -44,9 +46,10 @@ class Cinder(processes.Service):
     """cinder-api, -scheduler, -volume and -backup.
 
     :ivar client: what drives it (:class:`cinder_client.Client`)
+    :ivar database: the file with its database
     """
 
-    def __init__(self, folder, ceph, glance_url, backends, *, database=None):
+    def __init__(self, folder, ceph, glance_url, backends, *, backup_driver=BACKUP, database=None):
         """Describe one in ``folder``, which is made.
 
         :param backends: the options of each, by its name
@@ -62,8 +65,9 @@ class Cinder(processes.Service):
         self._write_keyrings(ceph, folder / "etc-ceph")
         self._folder, self._ceph, self._glance_url = folder, ceph, glance_url
         self._port = processes.free_port()
+        self.database = folder / "cinder.sqlite"
         self.client = cinder_client.Client(f"http://127.0.0.1:{self._port}")
-        conf = self.configure(backends)
+        conf = self.configure(backends, backup_driver)
         services = {f"{HOST}@{name}" for name in backends} | {HOST}
         super().__init__(
             "cinder",
@@ -80,9 +84,9 @@ class Cinder(processes.Service):
         if database is None:
             processes.run(processes.program("cinder-manage"), "--config-file", conf, "db", "sync")
         else:
-            shutil.copy(database, folder / "cinder.sqlite")
+            shutil.copy(database, self.database)
 
-    def configure(self, backends):
+    def configure(self, backends, backup_driver=BACKUP):
         """Write its cinder.conf, which holds from its next start on; return its path."""
         folder, ceph = self._folder, self._ceph
         etc = processes.data_file("etc")
@@ -119,13 +123,13 @@ class Cinder(processes.Service):
                     "scheduler_driver_init_wait_time": 1,
                     "report_interval": 2,
                     "service_down_time": 30,
-                    "backup_driver": "cinder.backup.drivers.ceph.CephBackupDriver",
+                    "backup_driver": backup_driver,
                     "backup_ceph_conf": ceph.conf_path,
                     "backup_ceph_user": "cinder-backup",
                     "backup_ceph_pool": "backups",
                     "backup_ceph_chunk_size": 8 << 20,
                 },
-                "database": {"connection": f"sqlite:///{folder / 'cinder.sqlite'}"},
+                "database": {"connection": f"sqlite:///{self.database}"},
                 "oslo_concurrency": {"lock_path": folder / "locks"},
                 "coordination": {"backend_url": f"file://{folder / 'locks'}"},
                 **{

@@ -111,10 +111,12 @@ def make_cinder(tmp_path_factory, ceph, glance, cinder_database):
     """Start Cinder services, over the Glance of this library, which are stopped in the end."""
     with contextlib.ExitStack() as stack:
 
-        def make(backends):
+        def make(backends, **how):
             folder = tmp_path_factory.mktemp("cinder") / "service"
             url = glance.client.url
-            made = cinder_service.Cinder(folder, ceph, url, backends, database=cinder_database)
+            made = cinder_service.Cinder(
+                folder, ceph, url, backends, database=cinder_database, **how
+            )
             stack.enter_context(made)
             for backend in backends:
                 made.client.create_type(backend, backend)

@@ -35,6 +35,11 @@ class Page:
         (line,) = re.findall(rf"^ +({re.escape(begin)}.*)$", text, re.MULTILINE)
         return shlex.split(line)
 
+    def line(self, begin):
+        """The one line of a block that begins so."""
+        (line,) = re.findall(rf"^ +({re.escape(begin)}.*)$", self._text, re.MULTILINE)
+        return line
+
     def run(self, begin, ceph):
         """Run that command, where a host's ceph.conf is that of a sandbox; what it prints."""
         program, *arguments = self.command(begin)

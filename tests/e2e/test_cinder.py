@@ -301,18 +301,58 @@ def test_what_is_there_is_taken_over(client, raw, backend):
     client.delete(again["id"])
 
 
-# Backups, by Cinder's own driver for them
+# Backups
 
 
-@BOTH
-def test_backups(client, raw, backend, volume):
+@pytest.fixture
+def with_stock_backups(make_cinder, ceph):
+    """A Cinder that is Cinder's own throughout."""
+    backends = {"stock": cinder_service.options(ceph, cinder_service.STOCK)}
+    service = make_cinder(backends, backup_driver=cinder_service.STOCK_BACKUP)
+    yield service.client
+    service.stop()
+
+
+def back_up_and_restore(client, raw, backend):
+    volume = filled(client, raw, backend)
     full = client.create_backup(volume["id"])
     raw.write("volumes", name(volume), b"later")
+    # In use: an instance need not be stopped for it.
+    attachment = client.attach(volume["id"])
     incremental = client.create_backup(volume["id"], incremental=True)
+    client.detach(attachment["id"])
     target = client.create(1, volume_type=backend)
     client.restore(incremental["id"], target["id"])
     assert begins(raw, target) == b"later" + DATA[5:]
+    # In place, which is what it was.
+    client.restore(full["id"], volume["id"])
+    assert begins(raw, volume) == DATA
     for backup in (incremental, full):
         client.delete_backup(backup["id"])
+    for made in (volume, target):
+        client.delete(made["id"])
+    assert raw.images("backups") == []
+
+
+@BOTH
+def test_backups(client, raw, backend):
+    """Of volumes that either volume driver serves."""
+    back_up_and_restore(client, raw, backend)
+
+
+def test_backups_by_the_stock_driver(with_stock_backups, raw, nothing_left):
+    back_up_and_restore(with_stock_backups, raw, "stock")
+
+
+@pytest.mark.parametrize("backend", ["ours"])
+def test_a_backup_of_a_snapshot(client, raw, backend, volume):
+    snapshot = client.create_snapshot(volume["id"])
+    raw.write("volumes", name(volume), b"later")
+    backup = client.create_backup(volume["id"], snapshot_id=snapshot["id"])
+    target = client.create(1, volume_type=backend)
+    client.restore(backup["id"], target["id"])
+    assert begins(raw, target) == DATA
+    client.delete_backup(backup["id"])
+    client.delete_snapshot(snapshot["id"])
     for made in (volume, target):
         client.delete(made["id"])

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """From Cinder's own driver to this library and back, as ``doc/source/cinder.rst`` says."""
 
+import contextlib
+import sqlite3
+
 import cinder_service
 import manual
 import pools
@@ -13,12 +16,13 @@ GiB, MiB = units.Gi, units.Mi
 DATA = samples.pattern("switched", 5 * MiB)
 PAGE = manual.Page("cinder")
 (BACKEND,) = PAGE.configurations()[0]["DEFAULT"].values()
-STOCK, RBDSTORE, BACK = (each[BACKEND]["volume_driver"] for each in PAGE.configurations())
+STOCK, RBDSTORE, BACK = (each[BACKEND]["volume_driver"] for each in PAGE.configurations()[:3])
+STOCK_BACKUP, BACKUP = (each["DEFAULT"]["backup_driver"] for each in PAGE.configurations()[3:])
 
 
 @pytest.fixture(scope="module")
 def service(make_cinder, ceph):
-    return make_cinder({BACKEND: cinder_service.options(ceph, STOCK)})
+    return make_cinder({BACKEND: cinder_service.options(ceph, STOCK)}, backup_driver=STOCK_BACKUP)
 
 
 @pytest.fixture
@@ -27,9 +31,12 @@ def raw(ceph):
         yield found
 
 
-def switch(service, ceph, driver):
+def switch(service, ceph, driver, backup_driver):
     service.stop()
-    service.configure({BACKEND: cinder_service.options(ceph, driver)})
+    service.configure({BACKEND: cinder_service.options(ceph, driver)}, backup_driver)
+    if backup_driver == STOCK_BACKUP:
+        with contextlib.closing(sqlite3.connect(service.database)) as database, database:
+            database.execute(PAGE.line("UPDATE backups"))
     service.start()
 
 
@@ -89,7 +96,8 @@ class Things:
 
 def test_the_manual_is_about_what_is_tested(ceph):
     """The section that it shows, and one line that changes."""
-    before, *changes = PAGE.configurations()
+    before, *changes = PAGE.configurations()[:3]
+    assert (STOCK_BACKUP, BACKUP) == (cinder_service.STOCK_BACKUP, cinder_service.BACKUP)
     assert (STOCK, RBDSTORE, BACK) == (
         cinder_service.STOCK,
         cinder_service.RBDSTORE,
@@ -105,16 +113,16 @@ def test_the_manual_is_about_what_is_tested(ceph):
 
 def test_to_this_library(service, ceph, raw, glance, nothing_left):
     things = Things(service.client, raw, glance)
-    switch(service, ceph, RBDSTORE)
+    switch(service, ceph, RBDSTORE, BACKUP)
     things.use()
     things.delete()
     glance.client.delete(things.image)
 
 
 def test_and_back(service, ceph, raw, glance, admin):
-    switch(service, ceph, RBDSTORE)
+    switch(service, ceph, RBDSTORE, BACKUP)
     things = Things(service.client, raw, glance)
-    switch(service, ceph, BACK)
+    switch(service, ceph, BACK, STOCK_BACKUP)
     things.use()
     things.delete()
     # What it has put into the trash, where nobody looks, it leaves there, and so the image has

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The library's errors as Cinder's, by one table."""
+"""The library's errors as Cinder's, by one table of each of its services."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from cinder import exception
 
 from rbdstore import exceptions
 
-TABLE: Final[Mapping[type[exceptions.RbdStoreError], type[exception.CinderException]]] = {
+Table = Mapping[type[exceptions.RbdStoreError], type[exception.CinderException]]
+
+TABLE: Final[Table] = {
     exceptions.ConfigError: exception.InvalidConfigurationValue,
     exceptions.InvalidInput: exception.InvalidInput,
     exceptions.InvalidBody: exception.ImageUnacceptable,
@@ -28,16 +30,16 @@ TABLE: Final[Mapping[type[exceptions.RbdStoreError], type[exception.CinderExcept
 """What is not here is what its base class is."""
 
 
-def of_cinder(error: exceptions.RbdStoreError) -> exception.CinderException:
+def of_cinder(error: exceptions.RbdStoreError, table: Table = TABLE) -> exception.CinderException:
     """The same in Cinder's terms, with the same text."""
-    found = next(TABLE[kind] for kind in type(error).__mro__ if kind in TABLE)
+    found = next(table[kind] for kind in type(error).__mro__ if kind in table)
     return found(str(error))
 
 
 @contextlib.contextmanager
-def translated() -> Iterator[None]:
+def translated(table: Table = TABLE) -> Iterator[None]:
     """Raise Cinder's errors for the library's."""
     try:
         yield
     except exceptions.RbdStoreError as error:
-        raise of_cinder(error) from error
+        raise of_cinder(error, table) from error
