@@ -24,7 +24,7 @@ import worker
 from rbdstore import spec
 
 MiB = samples.MiB
-KILLS = 20
+KILLS = 10
 AT_ONCE = 10
 LEASE_SECONDS = 5
 # Large enough that flattening and writing take a while.

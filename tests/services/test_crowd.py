@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Four processes of several threads that do everything, on one cluster, for a minute.
+"""Four processes of several threads that do everything, on one cluster, for half a minute.
 
 Nothing that anybody was told is done is lost, nothing is left in the end, and there are no errors
 but those that a race explains (:mod:`crowd`). ``RBDSTORE_CROWD_SECONDS`` lets it take longer, and
@@ -14,7 +14,7 @@ import crowd
 import pytest
 import racers
 
-SECONDS = float(os.environ.get("RBDSTORE_CROWD_SECONDS", "60"))
+SECONDS = float(os.environ.get("RBDSTORE_CROWD_SECONDS", "30"))
 PROCESSES = 4
 THREADS = int(os.environ.get("RBDSTORE_CROWD_THREADS", "2"))
 
