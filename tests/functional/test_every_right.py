@@ -114,6 +114,12 @@ BACKUP_VERBS = {
     "show": lambda w: w.backups.show("backup-1"),
     "create": lambda w: w.backups.create(w.volumes, "volume-1", "backup-2"),
     "restore": lambda w: w.backups.restore("backup-1", w.volumes, "volume-2"),
+    "create_from_file": lambda w: w.backups.create_from_file(
+        io.BytesIO(DATA), "volume-1", "backup-2"
+    ),
+    "restore_to_file": lambda w: w.backups.restore_to_file("backup-1", io.BytesIO()),
+    "set_metadata": lambda w: w.backups.set_metadata("backup-1", "text"),
+    "metadata": lambda w: w.backups.metadata("backup-1"),
     "verify": lambda w: w.backups.verify("backup-1"),
     "export": lambda w: w.backups.export("backup-1", io.BytesIO()),
     "import_": lambda w: w.backups.import_(io.BytesIO(w.exported), "backup-2", volume="volume-1"),
