@@ -259,7 +259,7 @@ class World:
 class Seen:
     def __init__(self, world, opened):
         self.uri = world.uri
-        self.exported = world.exported
+        self._world = world
         self._opened = opened
         self.store = opened["volumes"]
 
@@ -278,6 +278,11 @@ class Seen:
     @property
     def backups(self):
         return self._opened["backups"].backups
+
+    @property
+    def exported(self):
+        """The stream of the backup that there is."""
+        return self._world.exported
 
 
 @pytest.fixture(scope="module")

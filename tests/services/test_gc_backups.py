@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What killed backups leave is found and reclaimed; of what may be a backup nothing is."""
 
+import uuid
+
 import killed
 import pytest
 import racers
@@ -162,11 +164,12 @@ class TestWithoutAJournal:
             assert "open for writing" in left(hasty)[f"volumes/{source}@{gone}"]
 
     def test_a_deleted_volume_goes_with_them(self, volumes, stores, raw, source, pool):
-        volumes.create("volume-1", MiB)
-        with volumes.pool.open("volume-1", read_only=False) as image:
+        name = f"volume-{uuid.uuid4()}"
+        volumes.create(name, MiB)
+        with volumes.pool.open(name, read_only=False) as image:
             image.create_snap(spec.source_snaps("another") + "b1")
-        raw.rename("volumes", "volume-1", "volume-1.deleted")
-        assert collect(stores) == {"volumes/volume-1.deleted": "deleted"}
+        raw.rename("volumes", name, f"{name}.deleted")
+        assert collect(stores) == {f"volumes/{name}.deleted": "deleted"}
 
 
 class TestLeftAlone:
