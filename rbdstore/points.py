@@ -206,5 +206,5 @@ def _increment(claim: withdrawing.Claim, shape: Shape) -> Iterator[tuple[Image, 
         with claim.pool.open(image_id=now.base_id, read_only=False) as image:
             if all(snap.id != now.snap_id for snap in image.snaps()):
                 raise manifests.broken(claim.pool, now.backup_id, "its snapshot is missing")
-            withdrawing.go_back(image, now.snap)
+            withdrawing.go_back(image, now.snap, claim.seconds)
             yield image, lease

@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any
 
+import tenacity
 from oslo_log import log
 
 from rbdstore import (
@@ -284,7 +285,7 @@ def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: fl
                 pool.open(image_id=base_id, read_only=False) as image,
             ):
                 _remove_snaps(image, backup_id)
-                _settle(catalog, image)
+                _settle(catalog, image, seconds)
         elif base and pool.id_of(base) in (None, base_id):
             with leases.held(pool, base, seconds):
                 reclaim.draft(pool, base, seconds, reclaim.forget)
@@ -299,18 +300,30 @@ def _remove_snaps(image: Image, backup_id: str) -> None:
                 image.remove_snap(snap.id)
 
 
-def _settle(catalog: Catalog, image: Image) -> None:
+def _settle(catalog: Catalog, image: Image, seconds: float) -> None:
     """Free what only the image itself holds, and none of its snapshots."""
     snaps = [snap for snap in image.snaps() if not snap.trashed]
     if snaps:
-        go_back(image, snaps[-1].name)
+        go_back(image, snaps[-1].name, seconds)
 
 
-def go_back(image: Image, snap: str) -> None:
-    """Have an image be what it was at a snap, if it is not."""
+def go_back(image: Image, snap: str, seconds: float) -> None:
+    """Have an image be what it was at a snap, if it is not.
+
+    A client that was killed while it wrote there is waited for: its lock lasts as long as its
+    watch, some 30 s, which is about as long as its lease did. ``seconds`` more are given to it.
+
+    :raises ReadOnly: somebody has it open, and writes
+    """
     size = next(found.size for found in image.snaps() if found.name == snap)
     changed = image.size() != size or any(
         image.extents(0, size, from_snap=snap, whole_object=True)
     )
     if changed:
-        image.rollback(snap)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(exceptions.ReadOnly),
+            stop=tenacity.stop_after_delay(seconds),
+            wait=tenacity.wait_fixed(0.5),
+            reraise=True,
+        )
+        retrying(image.rollback, snap)

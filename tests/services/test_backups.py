@@ -458,3 +458,18 @@ def test_a_manifest_of_another_release(volumes, backups, kept, monkeypatch):
     broken(volumes, backups, "version 2")
     with pytest.raises(exceptions.BrokenBackup, match="version 2"):
         backups.show("b2")
+
+
+def test_an_increment_after_a_client_was_killed_while_it_wrote_there(
+    place, volumes, backups, raw, source
+):
+    """Its lock lasts for a while; what it wrote is no part of any backup."""
+    backups.create(volumes, source, "b1")
+    base = backups.show("b1").base
+    with place.held_open(base.pool, base.image, data=b"of a dead client") as client:
+        client.kill()
+        client.wait()
+        raw.write("volumes", source, b"after", MiB)
+        made, expected = backed_up(volumes, backups, raw, source, "b2")
+    assert made.parent == "b1"
+    check(volumes, backups, raw, "b2", expected)
