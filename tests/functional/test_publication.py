@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A name is given in three steps: cut off anywhere, an image is whole, or nothing is left."""
 
+import functools
 import time
 
 import pytest
@@ -35,8 +36,8 @@ class Cut:
             return self._ioctx.execute(key, cls, method, data)
         return self._change(self._ioctx.execute, key, cls, method, data)
 
-    def operate_write_op(self, op, key):
-        return self._change(self._ioctx.operate_write_op, op, key)
+    def operate_write_op(self, op, key, **flags):
+        return self._change(functools.partial(self._ioctx.operate_write_op, **flags), op, key)
 
     def _change(self, change, *args):
         self._left -= 1

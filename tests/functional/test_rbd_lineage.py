@@ -38,7 +38,7 @@ class TestLineage:
                 for call in (image.children, image.remove_snap):
                     with pytest.raises(exceptions.PermissionDenied) as caught:
                         call(snap_id)
-                    assert "allow class-read pool=<pool> object_prefix rbd_" in str(caught.value)
+                    assert "allow class-read pool=vms object_prefix rbd_" in str(caught.value)
                     assert "client.narrow" in str(caught.value)
                 raw.remove("vms", "disk")
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Renaming without librbd: its own steps, and librbd where there is more to do."""
 
+import functools
+
 import pytest
 import rados
 import rbd
@@ -35,8 +37,8 @@ class Cut:
             return self._ioctx.execute(key, cls, method, data)
         return self._change(self._ioctx.execute, key, cls, method, data)
 
-    def operate_write_op(self, op, key):
-        self._change(self._ioctx.operate_write_op, op, key)
+    def operate_write_op(self, op, key, **flags):
+        self._change(functools.partial(self._ioctx.operate_write_op, **flags), op, key)
 
     def remove_object(self, key):
         self._change(self._ioctx.remove_object, key)

@@ -211,6 +211,9 @@ class RbdImage(Data):
         if progress is not None:
             progress(0, total)
         with self._calls(snap, exceptions.SnapshotNotFound) as handle:
+            if self.read_only:
+                # Which librbd says, before anything is changed.
+                handle.rollback_to_snap(snap)
             object_map.rollback(self.pool.ioctx_of(self._connection), handle, snap)
         if progress is not None:
             progress(total, total)
