@@ -204,7 +204,8 @@ def not_at_the_end(points):
     ],
 )
 def test_every_method_of_the_seam_is_wrapped(abstract, wrapper):
-    inherited = {"spec", "__enter__", "__exit__"}
+    # The last of these is made of two others, each of which is a call.
+    inherited = {"spec", "__enter__", "__exit__", "open_live"}
     names = {
         name
         for name, member in vars(abstract).items()
