@@ -28,6 +28,7 @@ from rbdstore import (
     claims,
     drafts,
     exceptions,
+    leases,
     lineage,
     reclaim,
     records,
@@ -50,9 +51,6 @@ _FINAL: Final = (
     exceptions.StorageFull,
     exceptions.NotFound,
 )
-
-# Seconds for a lease that this process has just let go of.
-_LETTING_GO: Final = 1.0
 
 
 class Exporter:
@@ -137,7 +135,7 @@ class Exporter:
         except exceptions.RbdStoreError as error:
             if isinstance(error, exceptions.ClusterError) and images.exists(images.uri(image_id)):
                 # It had its name when that failed. To ask for the same once more adopts it.
-                return self._clone(claim, image, images, image_id, how, wait=_LETTING_GO)
+                return self._clone(claim, image, images, image_id, how, wait=leases.LETTING_GO)
             if how.method == "cow":
                 raise
             reason = str(error)
