@@ -6,7 +6,7 @@ from pathlib import Path
 
 import rbdstore
 
-TEXT = (Path(__file__).parents[1] / "doc/source/backups.rst").read_text()
+TEXT = (Path(__file__).parents[1] / "doc/source/operator/backup.rst").read_text()
 
 CONFIGURATION = """\
 [rbdstore]

@@ -9,7 +9,7 @@ import textwrap
 
 import processes
 
-PAGES = pathlib.Path(__file__).parents[2] / "doc" / "source"
+PAGES = pathlib.Path(__file__).parents[2] / "doc" / "source" / "operator"
 
 
 class Page:

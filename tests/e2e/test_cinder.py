@@ -2,7 +2,7 @@
 """Cinder, driven through HTTP only: over this library, and over its own driver as a control.
 
 What is the same for both is one test with two backends; where they differ, the test says how, and
-``doc/source/cinder.rst`` lists it.
+``doc/source/operator/cinder.rst`` lists it.
 """
 
 import subprocess

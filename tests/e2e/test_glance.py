@@ -2,7 +2,7 @@
 """Glance, driven through HTTP only: over this library, and over its own driver as a control.
 
 What is the same for both is one test with two services; where they differ, the test says how, and
-``doc/source/glance.rst`` lists it.
+``doc/source/operator/glance.rst`` lists it.
 """
 
 import concurrent.futures

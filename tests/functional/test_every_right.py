@@ -344,7 +344,7 @@ def test_it_works_or_says_what_is_lacking(world, tmp_path, user, kind):
 
 def documented():
     """Each verb on the page about rights, with the users that it says may do that."""
-    page = pathlib.Path(__file__).parents[2] / "doc" / "source" / "rights.rst"
+    page = pathlib.Path(__file__).parents[2] / "doc" / "source" / "operator" / "rights.rst"
     for line in page.read_text().splitlines():
         if found := re.match(r"   (``\w+\.\w+``),(.*)", line):
             yield found[1], set(found[2].replace(",", " ").split())

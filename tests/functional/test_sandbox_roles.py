@@ -15,7 +15,7 @@ from rbdstore.testing.sandbox import ROLES, CephSandbox
 MIB = 1 << 20
 # layering, exclusive lock, object map, fast diff, deep flatten: what Ceph gives new images
 FEATURES = 61
-DOCUMENT = pathlib.Path(__file__).parents[2] / "doc" / "source" / "sandbox.rst"
+DOCUMENT = pathlib.Path(__file__).parents[2] / "doc" / "source" / "developer" / "sandbox.rst"
 
 own_pool = {
     "glance": "images",

@@ -202,7 +202,7 @@ def test_all_in_one_pool(place, volume, volumes, raw):
 def test_the_documentation(shell, volume, volumes, raw, tmp_path, monkeypatch):
     """Every command that it shows about backups, in its order."""
     monkeypatch.chdir(tmp_path)
-    text = (places.ROOT / "doc/source/command-line.rst").read_text()
+    text = (places.ROOT / "doc/source/reference/command-line.rst").read_text()
     lines = re.findall(r"^    \$ (.*backup .*)$", text, flags=re.MULTILINE)
     assert len(lines) == 12
     for line in lines:
