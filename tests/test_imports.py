@@ -17,7 +17,7 @@ LAYERS = (
     {"images", "volumes", "disks", "backups", "gc"},
     None,  # whatever is named in no other layer
     {"driver", "shapes", "spec", "undo", "settings", "threads", "closing", "sections"}
-    | {"completions"},
+    | {"caps", "completions"},
     {"exceptions"},
 )
 SERVICES = 4
@@ -28,7 +28,8 @@ MIDDLE = LAYERS.index(None)
 BESIDE = {"drivers", "testing"}
 MAY_TEST = "cli/sandbox.py"
 FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", "sections"} | {
-    "completions"
+    "caps",
+    "completions",
 }
 
 ONLY_IN = {

@@ -9,9 +9,10 @@ import shutil
 import struct
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from rbdstore import exceptions
+from rbdstore.provision import roles
+from rbdstore.provision.roles import Role
 
 _PROGRAMS = {
     "ceph-mon": "ceph-mon",
@@ -44,59 +45,9 @@ def check_installed() -> None:
         )
 
 
-@dataclass(frozen=True)
-class Role:
-    """A user of the cluster, and the least capabilities it does its work with."""
-
-    name: str
-    osd: tuple[str, ...]
-    mgr: tuple[str, ...]
-    mon: tuple[str, ...] = ("profile rbd",)
-
-    @property
-    def caps(self) -> dict[str, str]:
-        """The capabilities as a keyring has them, by service."""
-        grants = {"mon": self.mon, "osd": self.osd, "mgr": self.mgr}
-        return {service: ", ".join(some) for service, some in grants.items() if some}
-
-
 ADMIN = Role("admin", osd=("allow *",), mgr=("allow *",), mon=("allow *",))
 
-ROLES = (
-    Role(
-        "glance",
-        osd=(
-            "profile rbd pool=images",
-            "allow class-read pool=volumes object_prefix rbd_",
-            "allow class-read pool=vms object_prefix rbd_",
-        ),
-        mgr=("profile rbd pool=images",),
-    ),
-    Role(
-        "cinder",
-        osd=("profile rbd pool=volumes", "profile rbd-read-only pool=images"),
-        mgr=("profile rbd pool=volumes",),
-    ),
-    Role(
-        "nova",
-        osd=("profile rbd pool=vms", "profile rbd pool=images"),
-        mgr=("profile rbd pool=vms", "profile rbd pool=images"),
-    ),
-    Role(
-        "nova-ro",
-        osd=("profile rbd pool=vms", "profile rbd-read-only pool=images"),
-        mgr=("profile rbd pool=vms",),
-    ),
-    Role(
-        "cinder-backup",
-        osd=(
-            "profile rbd pool=backups",
-            "profile rbd pool=volumes",
-            "profile rbd-read-only pool=images",
-        ),
-        mgr=("profile rbd pool=backups", "profile rbd pool=volumes"),
-    ),
-)
+ROLES = roles.all_roles()
 
 _MON_CAPS = {"mon": "allow *"}
 _MGR_CAPS = {"mon": "allow profile mgr", "osd": "allow *"}

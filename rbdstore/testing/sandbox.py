@@ -29,8 +29,9 @@ from typing import Any
 
 import fixtures
 
+from rbdstore.provision.roles import Role
 from rbdstore.testing import admin, keeper, recipe
-from rbdstore.testing.recipe import ROLES, Role, SandboxError
+from rbdstore.testing.recipe import ROLES, SandboxError
 
 __all__ = ["ROLES", "CephSandbox", "Role", "SandboxError"]
 

@@ -14,9 +14,9 @@ import memory
 import scenes
 
 import rbdstore
-from rbdstore import driver, exceptions, formats, records, spec
+from rbdstore import caps, driver, exceptions, formats, records, spec
 from rbdstore.claims import Journal
-from rbdstore.drivers.rbd import caps, decoding, links, object_map, remains
+from rbdstore.drivers.rbd import decoding, links, object_map, remains
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import Final
 import rados
 import rbd
 
-from rbdstore import exceptions
-from rbdstore.drivers.rbd import caps, decoding
+from rbdstore import caps, exceptions
+from rbdstore.drivers.rbd import decoding
 from rbdstore.spec import ImageSpec
 
 # What a failed call means, and how it is told. A text that says all there is to say stands alone;

@@ -10,9 +10,8 @@ from typing import Any, Final
 
 import rbd
 
-from rbdstore import driver, exceptions
+from rbdstore import caps, driver, exceptions
 from rbdstore.drivers.rbd import (
-    caps,
     clones,
     errors,
     fencing,

@@ -13,9 +13,9 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 import rados
 import rbd
 
-from rbdstore import driver, exceptions
+from rbdstore import caps, driver, exceptions
+from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd import (
-    caps,
     clones,
     errors,
     full,
@@ -28,7 +28,6 @@ from rbdstore.drivers.rbd import (
     renaming,
     torn,
 )
-from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd.image import RbdImage
 from rbdstore.drivers.rbd.options import DEFAULT_ORDER, check_size
 from rbdstore.drivers.rbd.progress import reported

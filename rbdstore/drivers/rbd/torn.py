@@ -17,8 +17,9 @@ from typing import Final, Literal
 
 import rados
 
-from rbdstore.drivers.rbd import caps, decoding, errors, headers, links, objects, remains
+from rbdstore import caps
 from rbdstore.drivers.rbd import client as clients
+from rbdstore.drivers.rbd import decoding, errors, headers, links, objects, remains
 from rbdstore.shapes import Torn
 from rbdstore.threads import threading
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Capabilities: what a user lacks, and the line that grants it."""
+"""Capabilities: how they are written, and the line that grants one that a user lacks."""
 
 from __future__ import annotations
 
