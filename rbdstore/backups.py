@@ -11,29 +11,26 @@ import uuid
 from oslo_log import log
 from oslo_utils import timeutils, units
 
-from rbdstore import (
-    backing_up,
+from rbdstore import exceptions, parallel, spec, transfer
+from rbdstore.backup import (
     diffstreams,
-    exceptions,
-    filebackups,
-    parallel,
+    files,
+    making,
     recorded,
     restoring,
-    spec,
-    stockbackups,
-    stockrestoring,
+    stock,
+    stock_restoring,
     streaming_in,
     streaming_out,
-    transfer,
     verifying,
     withdrawing,
 )
-from rbdstore.backing_up import Incremental
-from rbdstore.catalog import Backup, Catalog, describe, not_found
+from rbdstore.backup.catalog import Backup, Catalog, describe, not_found
+from rbdstore.backup.making import Incremental
+from rbdstore.backup.verifying import Damage, Verification
 from rbdstore.driver import Pool, Progress
 from rbdstore.listing import Volume
 from rbdstore.settings import Settings
-from rbdstore.verifying import Damage, Verification
 
 if typing.TYPE_CHECKING:
     from rbdstore.volumes import VolumeStore
@@ -53,7 +50,7 @@ class BackupStore:
         self._pool = pool
         self._settings = settings
         self._catalog = Catalog(pool, settings.lease_seconds)
-        self._stock = stockbackups.StockBackups(self._catalog)
+        self._stock = stock.StockBackups(self._catalog)
 
     # Looking
 
@@ -91,7 +88,7 @@ class BackupStore:
             return stock.backup
         return self._catalog.show(backup_id)
 
-    def _stock_or_none(self, backup_id: str) -> stockbackups.Stock | None:
+    def _stock_or_none(self, backup_id: str) -> stock.Stock | None:
         """A backup of Cinder's own driver; None: it is one of this library's.
 
         :raises BackupNotFound: it is neither
@@ -141,8 +138,8 @@ class BackupStore:
         transfer.check_progress(progress)
         watch = timeutils.StopWatch()
         watch.start()
-        wanted = backing_up.Wanted(name, snapshot, incremental is not False, progress)
-        made = backing_up.create(self._catalog, self._settings, volumes.pool, backup_id, wanted)
+        wanted = making.Wanted(name, snapshot, incremental is not False, progress)
+        made = making.create(self._catalog, self._settings, volumes.pool, backup_id, wanted)
         if made.reason:
             level = log.WARNING if incremental is True else log.INFO
             LOG.log(level, "backup %s is a full one: %s", backup_id, made.reason)
@@ -158,7 +155,7 @@ class BackupStore:
 
     def create_from_file(
         self,
-        file: filebackups.File,
+        file: files.File,
         name: str,
         backup_id: str,
         *,
@@ -180,9 +177,9 @@ class BackupStore:
         name = spec.check_new_name(name)
         backup_id = spec.check_new_name(backup_id)
         spec.check_new_name(spec.backup_base(name, backup_id))
-        filebackups.check(file)
+        files.check(file)
         transfer.check_progress(progress)
-        made = filebackups.create(self._catalog, self._settings, file, name, backup_id, progress)
+        made = files.create(self._catalog, self._settings, file, name, backup_id, progress)
         LOG.info("backed up a file as %s of %s", backup_id, name)
         return describe(self._pool, made)
 
@@ -227,7 +224,7 @@ class BackupStore:
     def restore_to_file(
         self,
         backup_id: str,
-        file: filebackups.File,
+        file: files.File,
         *,
         is_zeros: bool = False,
         verify: bool = True,
@@ -250,9 +247,9 @@ class BackupStore:
         What the file raises is passed on.
         """
         backup_id = spec.check_new_name(backup_id)
-        filebackups.check(file)
+        files.check(file)
         transfer.check_progress(progress)
-        filebackups.restore(
+        files.restore(
             self._source(backup_id),
             self._settings,
             file,
@@ -272,7 +269,7 @@ class BackupStore:
         stock = self._stock_or_none(backup_id)
         trust = self._settings.backup_trust_fast_diff
         if stock is not None:
-            return stockrestoring.StockSource(self._pool, stock, trust=trust)
+            return stock_restoring.StockSource(self._pool, stock, trust=trust)
         return recorded.Recorded(self._catalog, backup_id, trust=trust)
 
     # What Cinder knows of the volume
@@ -356,7 +353,7 @@ class BackupStore:
             streaming_out.export(self._catalog, self._settings, backup_id, stream, since, progress)
         else:
             other = None if since is None else self._stock.get(since)
-            stockrestoring.export(self._pool, stock, stream, other, self._settings, progress)
+            stock_restoring.export(self._pool, stock, stream, other, self._settings, progress)
         LOG.info("exported backup %s since %s", backup_id, since)
 
     def import_(

@@ -11,22 +11,14 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rbdstore import (
-    cloneable,
-    cloning,
-    drafts,
-    exceptions,
-    imports,
-    lineage,
-    listing,
-    reader,
-    receiving,
-    spec,
-    transfer,
-)
+from rbdstore import exceptions, lineage, listing, spec, transfer
+from rbdstore.clones import cloning
 from rbdstore.driver import Pool, Progress, find_snap
+from rbdstore.exchange import cloneable, imports, receiving
 from rbdstore.listing import Volume, VolumeFromImage
+from rbdstore.names import drafts
 from rbdstore.settings import Settings
+from rbdstore.transfer import reader
 
 
 class Deriver:

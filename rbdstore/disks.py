@@ -12,21 +12,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from oslo_log import log
 from oslo_utils import units
 
-from rbdstore import (
-    cloneable,
-    connections,
-    drafts,
-    exceptions,
-    exports,
-    imports,
-    lineage,
-    removal,
-    sizes,
-    snapshots,
-    spec,
-    transfer,
-)
+from rbdstore import connections, exceptions, lineage, sizes, snapshots, spec, transfer
 from rbdstore.driver import Pool, Progress, find_snap
+from rbdstore.exchange import cloneable, exports, imports
+from rbdstore.names import drafts, removal
 from rbdstore.settings import Settings
 
 if typing.TYPE_CHECKING:

@@ -21,9 +21,9 @@ from oslo_log import log
 
 from rbdstore import exceptions, leases, parallel, spec, sweepers
 from rbdstore.driver import Pool
-from rbdstore.findings import Collected, Finding
 from rbdstore.settings import Settings
 from rbdstore.sweepers import Leftover
+from rbdstore.sweepers.findings import Collected, Finding
 
 LOG = log.getLogger(__name__)
 

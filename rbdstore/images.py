@@ -11,22 +11,12 @@ from typing import Literal, get_args
 from oslo_log import log
 from oslo_utils import timeutils, units
 
-from rbdstore import (
-    claims,
-    drafts,
-    exceptions,
-    flattening,
-    leases,
-    lineage,
-    reader,
-    releasing,
-    removal,
-    sizes,
-    spec,
-    transfer,
-)
+from rbdstore import exceptions, leases, lineage, sizes, spec, transfer
+from rbdstore.clones import flattening, releasing
 from rbdstore.driver import Image, Pool, Progress, find_snap
+from rbdstore.names import claims, drafts, removal
 from rbdstore.settings import Settings
+from rbdstore.transfer import reader
 
 LOG = log.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 
 A lease is a lock on a small object in the pool, with a time limit. One thread renews all leases
 that this process holds; when the process dies or hangs they run out, and whoever comes next takes
-the object over and finds in it what the dead holder had written (:mod:`rbdstore.claims`).
+the object over and finds in it what the dead holder had written (:mod:`rbdstore.names.claims`).
 """
 
 from __future__ import annotations

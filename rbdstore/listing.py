@@ -7,8 +7,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from rbdstore import cloneable, exceptions, lineage, parallel, spec
+from rbdstore import exceptions, lineage, parallel, spec
 from rbdstore.driver import Pool, Snap
+from rbdstore.exchange import cloneable
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Three kinds: an image that was being made (a draft), a snap that only carried cl
 and a deleted image that only its clones needed. Taking back one may free the next, up the line of
 parents. Each function may be called again after it was interrupted anywhere; before it takes a
 link out of the line it tells ``remember`` what the link was the only way to, so that a caller who
-keeps a journal (:mod:`rbdstore.claims`) can go on from there.
+keeps a journal (:mod:`rbdstore.names.claims`) can go on from there.
 
 What this never does: remove a user's snapshot or a live image, or remove a snap on the strength of
 an empty list of children alone (:func:`rbdstore.lineage.still_needs`).

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 
-from rbdstore import claims, exceptions, leases, lineage, reclaim, removal, spec
+from rbdstore import exceptions, leases, lineage, reclaim, spec
 from rbdstore.driver import Image, Pool, find_snap
+from rbdstore.names import claims, removal
 from rbdstore.undo import Undo
 
 

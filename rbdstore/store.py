@@ -6,27 +6,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from rbdstore import (
-    backups,
-    deferral,
-    disks,
-    exceptions,
-    forest,
-    gc,
-    images,
-    looking,
-    purging,
-    spec,
-    threads,
-    volumes,
-)
+from rbdstore import backups, disks, exceptions, gc, images, spec, threads, volumes
 from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
-from rbdstore.findings import Collected
-from rbdstore.forest import Forest
-from rbdstore.looking import Tree
-from rbdstore.purging import Purged
 from rbdstore.settings import Settings
+from rbdstore.sweepers.findings import Collected
+from rbdstore.trash import deferral, purging
+from rbdstore.trash.purging import Purged
+from rbdstore.views import forest, looking
+from rbdstore.views.forest import Forest
+from rbdstore.views.looking import Tree
 
 T = TypeVar("T")
 

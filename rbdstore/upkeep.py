@@ -14,10 +14,12 @@ from typing import Final
 from oslo_log import log
 from oslo_utils import units
 
-from rbdstore import deriving, exceptions, exporting, limits, reader, snapshots, spec
+from rbdstore import deriving, exceptions, limits, snapshots, spec
 from rbdstore.driver import Pool, find_snap
+from rbdstore.exchange import exporting
 from rbdstore.listing import Volume
 from rbdstore.settings import Settings
+from rbdstore.transfer import reader
 
 LOG = log.getLogger(__name__)
 

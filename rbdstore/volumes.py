@@ -10,28 +10,23 @@ from typing import Any
 from oslo_log import log
 
 from rbdstore import (
-    claims,
-    cloneable,
-    cloning,
     connections,
-    deferral,
     deriving,
     exceptions,
-    exporting,
-    exports,
-    imports,
     lineage,
     listing,
-    purging,
-    removal,
     sizes,
     snapshots,
     spec,
     transfer,
 )
+from rbdstore.clones import cloning
 from rbdstore.driver import Pool, PoolStats, Progress
+from rbdstore.exchange import cloneable, exporting, exports, imports
 from rbdstore.listing import Volume, VolumeFromImage
+from rbdstore.names import claims, removal
 from rbdstore.settings import Settings
+from rbdstore.trash import deferral, purging
 from rbdstore.upkeep import CHUNK_SIZE, Upkeep
 
 __all__ = ["CHUNK_SIZE", "Volume", "VolumeFromImage", "VolumeStore"]

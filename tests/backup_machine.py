@@ -15,7 +15,9 @@ from hypothesis.stateful import initialize, precondition, rule
 from machine import EDGES, chosen, pattern, run_machine
 from worlds import LEASE_SECONDS, OBJECT_SIZE, World
 
-from rbdstore import claims, exceptions, settings, source_snaps, spec
+from rbdstore import exceptions, settings, spec
+from rbdstore.backup import source_snaps
+from rbdstore.names import claims
 from rbdstore.store import Store
 from rbdstore.testing import faults
 

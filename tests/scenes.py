@@ -11,8 +11,8 @@
 import pytest
 
 from rbdstore import driver, records, spec
-from rbdstore.claims import Claim, Journal
-from rbdstore.drafts import Draft
+from rbdstore.names.claims import Claim, Journal
+from rbdstore.names.drafts import Draft
 
 SECONDS = 1.5
 """How long a lease outlives its holder."""

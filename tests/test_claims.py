@@ -13,8 +13,8 @@ from rbdstore_memory.pool import MemoryPool
 from scenes import REQUEST, SECONDS, Boom, claim, draft, expect, noted, publish
 
 from rbdstore import exceptions, spec
-from rbdstore.claims import ANY, Claim, Journal
 from rbdstore.driver import Parent
+from rbdstore.names.claims import ANY, Claim, Journal
 from rbdstore.testing import faults
 
 

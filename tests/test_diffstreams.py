@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from rbdstore import exceptions
-from rbdstore.diffstreams import Change, DiffReader, DiffWriter, Header
+from rbdstore.backup.diffstreams import Change, DiffReader, DiffWriter, Header
 
 MiB = 1 << 20
 LENGTH = 64

@@ -8,7 +8,7 @@ import memory
 import pytest
 
 from rbdstore import exceptions, settings, spec, store
-from rbdstore.afterwards import Afterwards
+from rbdstore.exchange.afterwards import Afterwards
 from rbdstore.testing import faults
 
 

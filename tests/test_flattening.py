@@ -14,7 +14,7 @@ import scenes
 from rbdstore_memory.driver import MemoryCluster
 
 from rbdstore import exceptions, leases, spec
-from rbdstore.flattening import Flattener
+from rbdstore.clones.flattening import Flattener
 from rbdstore.settings import Settings
 
 DATA = b"data" * 1024

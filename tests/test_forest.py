@@ -12,10 +12,11 @@ import scenes
 from rbdstore_memory.image import MemoryImage
 from rbdstore_memory.pool import MemoryPool
 
-from rbdstore import exceptions, forest
+from rbdstore import exceptions
 from rbdstore.driver import Parent
-from rbdstore.looking import Branch, Tree
 from rbdstore.testing import faults
+from rbdstore.views import forest
+from rbdstore.views.looking import Branch, Tree
 
 NAMES = {"alone", "image", "child", "grandchild", "other"}
 

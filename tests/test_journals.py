@@ -11,8 +11,8 @@ import scenes
 from scenes import REQUEST, Boom, claim, draft, expect, noted, publish
 
 from rbdstore import exceptions, records
-from rbdstore.claims import Journal
 from rbdstore.driver import Parent
+from rbdstore.names.claims import Journal
 from rbdstore.testing import faults
 
 KEY = "rbdstore.lease.volume"

@@ -9,10 +9,12 @@ import pytest
 import scenes
 from scenes import SECONDS
 
-from rbdstore import claims, exceptions, leases, purging, records, spec
-from rbdstore.purging import Purged, Purging
+from rbdstore import exceptions, leases, records, spec
+from rbdstore.names import claims
 from rbdstore.settings import Settings
 from rbdstore.testing import faults
+from rbdstore.trash import purging
+from rbdstore.trash.purging import Purged, Purging
 from rbdstore.volumes import VolumeStore
 
 MiB = 1 << 20

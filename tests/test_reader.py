@@ -11,8 +11,9 @@ import pytest
 import scenes
 from bodies import OBJECT, noise
 
-from rbdstore import exceptions, reader, spec
+from rbdstore import exceptions, spec
 from rbdstore.testing import faults
+from rbdstore.transfer import reader
 
 DATA = noise(3 * OBJECT + 5)
 EDGES = [0, 1, OBJECT - 1, OBJECT, 2 * OBJECT + 1, len(DATA) - 1, len(DATA)]

@@ -13,8 +13,9 @@ from rbdstore_memory.image import MemoryImage
 from rbdstore_memory.pool import MemoryPool
 from scenes import SECONDS, noted
 
-from rbdstore import exceptions, lineage, records, removal
-from rbdstore.claims import Claim
+from rbdstore import exceptions, lineage, records
+from rbdstore.names import removal
+from rbdstore.names.claims import Claim
 from rbdstore.testing import faults
 
 WAIT = 10

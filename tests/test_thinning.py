@@ -8,7 +8,8 @@ import memory
 import pytest
 import scenes
 
-from rbdstore import exceptions, leases, records, spec, thinning
+from rbdstore import exceptions, leases, records, spec
+from rbdstore.clones import thinning
 from rbdstore.settings import Settings
 
 LIMIT = 60

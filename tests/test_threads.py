@@ -29,7 +29,8 @@ import time
 {paths}
 import memory
 
-from rbdstore import leases, threads
+from rbdstore import threads
+from rbdstore import leases
 
 real = threads.threading
 """

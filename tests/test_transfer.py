@@ -14,8 +14,9 @@ import pytest
 from bodies import cut, noise
 from rbdstore_memory.image import MemoryImage
 
-from rbdstore import exceptions, reads, transfer
+from rbdstore import exceptions, transfer
 from rbdstore.testing import faults
+from rbdstore.transfer import reads
 
 KiB = 1024
 MiB = 1024 * KiB

@@ -7,10 +7,10 @@ import json
 import pytest
 from rich import console
 
-from rbdstore import forest
 from rbdstore.cli import trees
 from rbdstore.driver import Parent
-from rbdstore.looking import Branch, Tree
+from rbdstore.views import forest
+from rbdstore.views.looking import Branch, Tree
 
 MiB, GiB = 1 << 20, 1 << 30
 

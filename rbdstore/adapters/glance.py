@@ -31,8 +31,9 @@ from oslo_config import cfg
 from oslo_utils import units
 
 import rbdstore
-from rbdstore import exceptions, loading, opts, reader
+from rbdstore import exceptions, loading, opts
 from rbdstore.images import ImageStore
+from rbdstore.transfer import reader
 
 NAME: Final = "rbdstore"
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 from cliff import columns
 
 from rbdstore.cli import shapes
-from rbdstore.looking import Branch, Tree
+from rbdstore.views.looking import Branch, Tree
 
 _KINDS: Final = {
     "user": "",

@@ -12,7 +12,7 @@ from cliff import lister
 from rbdstore.cli import base, image, outward, shapes, terminal
 from rbdstore.connections import ConnectionInfo
 from rbdstore.driver import Progress
-from rbdstore.exports import ExportedImage
+from rbdstore.exchange.exports import ExportedImage
 from rbdstore.images import ImageStore
 
 

@@ -16,7 +16,7 @@ from rbdstore import spec
 from rbdstore.cli import about, base, files, shapes, terminal
 from rbdstore.driver import Progress
 from rbdstore.images import ImageStore, StoredImage
-from rbdstore.reader import Reader
+from rbdstore.transfer.reader import Reader
 
 
 def _image_argument(parser: argparse.ArgumentParser, **how: Any) -> None:

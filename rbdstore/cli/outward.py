@@ -13,7 +13,7 @@ from cliff import show
 from rbdstore.cli import base, shapes, terminal
 from rbdstore.connections import ConnectionInfo
 from rbdstore.driver import Progress
-from rbdstore.exports import ExportedImage
+from rbdstore.exchange.exports import ExportedImage
 from rbdstore.images import ImageStore
 
 

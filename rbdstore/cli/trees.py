@@ -14,8 +14,8 @@ from typing import IO, Any, Final
 from rich import cells, console, text, tree
 
 from rbdstore.cli import shapes
-from rbdstore.forest import Forest
-from rbdstore.looking import Branch, Tree
+from rbdstore.views.forest import Forest
+from rbdstore.views.looking import Branch, Tree
 
 # How much a level of a tree is indented, by rich.
 _INDENT: Final = 4

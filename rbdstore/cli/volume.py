@@ -11,11 +11,12 @@ from typing import Any
 
 from cliff import lister, show
 
-from rbdstore import exceptions, imports
+from rbdstore import exceptions
 from rbdstore.cli import about, base, files, image, outward, shapes, terminal
 from rbdstore.connections import ConnectionInfo
 from rbdstore.driver import Progress
-from rbdstore.exports import ExportedImage
+from rbdstore.exchange import imports
+from rbdstore.exchange.exports import ExportedImage
 from rbdstore.images import ImageStore
 from rbdstore.volumes import Volume
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 
-from rbdstore import exceptions, source_snaps, spec, withdrawing
-from rbdstore.catalog import Catalog
+from rbdstore import exceptions, spec
+from rbdstore.backup import source_snaps, withdrawing
+from rbdstore.backup.catalog import Catalog
 from rbdstore.driver import Parent, Pool
 from rbdstore.sweepers.images import is_snap_gone, is_unwatched, opened
 from rbdstore.sweepers.leftovers import Leftover, Sweeper

@@ -8,8 +8,9 @@ import time
 from collections.abc import Iterable
 from typing import Final
 
-from rbdstore import claims, parallel, reclaim, spec
+from rbdstore import parallel, reclaim, spec
 from rbdstore.driver import Stray
+from rbdstore.names import claims
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Scan
 

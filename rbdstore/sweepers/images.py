@@ -11,9 +11,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterable, Iterator
 
-from rbdstore import claims, exceptions, reclaim, records, spec
+from rbdstore import exceptions, reclaim, records, spec
 from rbdstore.driver import Parent, Snap
-from rbdstore.findings import Kind
+from rbdstore.names import claims
+from rbdstore.sweepers.findings import Kind
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Branch, Key, Node, Scan
 

@@ -11,10 +11,13 @@ import functools
 import time
 from collections.abc import Iterable
 
-from rbdstore import claims, purging, spec, withdrawing
+from rbdstore import spec
+from rbdstore.backup import withdrawing
 from rbdstore.driver import LeaseState
+from rbdstore.names import claims
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Scan, Work
+from rbdstore.trash import purging
 
 
 class Journals(Sweeper):

@@ -7,7 +7,7 @@ import abc
 import dataclasses
 from collections.abc import Callable, Iterable
 
-from rbdstore.findings import Finding, Kind, Outcome
+from rbdstore.sweepers.findings import Finding, Kind, Outcome
 from rbdstore.sweepers.scanning import Scan
 
 

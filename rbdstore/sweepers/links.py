@@ -6,8 +6,8 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable
 
-from rbdstore import mending
 from rbdstore.driver import Torn
+from rbdstore.sweepers import mending
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Scan
 

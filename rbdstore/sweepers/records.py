@@ -8,8 +8,9 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 
-from rbdstore import claims, exceptions, lineage, parallel, records, spec
+from rbdstore import exceptions, lineage, parallel, records, spec
 from rbdstore.driver import Child
+from rbdstore.names import claims
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
 from rbdstore.sweepers.scanning import Scan, why_not
 

@@ -17,8 +17,9 @@ import time
 from collections.abc import Iterator
 from typing import Literal
 
-from rbdstore import claims, exceptions, lineage, parallel, spec
+from rbdstore import exceptions, lineage, parallel, spec
 from rbdstore.driver import Child, Image, Inventory, LeaseState, Parent, Pool, Snap, TrashEntry
+from rbdstore.names import claims
 from rbdstore.settings import Settings
 
 Key = tuple[str, str, str]

@@ -13,7 +13,7 @@ import pytest
 from bodies import OBJECT, noise
 from flying import WINDOW, Counted, content, fill, new_image
 
-from rbdstore import bodies, reads
+from rbdstore.transfer import bodies, reads
 
 
 @contextlib.contextmanager

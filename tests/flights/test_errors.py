@@ -11,7 +11,8 @@ import pytest
 from bodies import OBJECT, noise
 from flying import WINDOW, BrokenError, Counted, content, fill, new_image
 
-from rbdstore import exceptions, reads
+from rbdstore import exceptions
+from rbdstore.transfer import reads
 
 
 def fail(error):

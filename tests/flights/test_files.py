@@ -10,7 +10,8 @@ import pytest
 from bodies import OBJECT, noise
 from flying import content, fill, new_image
 
-from rbdstore import bodies, exceptions, transfer
+from rbdstore import exceptions, transfer
+from rbdstore.transfer import bodies
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -11,7 +11,8 @@ import pytest
 from bodies import OBJECT, cut, noise
 from flying import WINDOW, content, fill, new_image
 
-from rbdstore import reads, transfer
+from rbdstore import transfer
+from rbdstore.transfer import reads
 
 
 @pytest.mark.parametrize("threads", [0, 1, 2])

@@ -8,7 +8,7 @@ import pytest
 import rbd
 import samples
 
-from rbdstore.diffstreams import DiffReader, DiffWriter, Header
+from rbdstore.backup.diffstreams import DiffReader, DiffWriter, Header
 
 MiB = samples.MiB
 NAME = "volume-1"

@@ -131,7 +131,9 @@ def test_who_may_not_write_images_falls_back_to_a_copy(sandbox, raw, glance, cap
     with caplog.at_level(logging.WARNING, "rbdstore"):
         made = disks.snapshot_to_image(DISK, glance, "image-2")
     (line,) = [
-        record.getMessage() for record in caplog.records if record.name == "rbdstore.exporting"
+        record.getMessage()
+        for record in caplog.records
+        if record.name == "rbdstore.exchange.exporting"
     ]
     assert "vms/0f5f9e2e_disk cannot become an image without a copy: " in line
     assert "osd capability `profile rbd pool=images`" in line

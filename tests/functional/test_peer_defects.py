@@ -204,7 +204,7 @@ def test_defect_06_the_purge_ends_for_good_at_the_first_outage(sandbox, raw, cap
             store.volumes.create(name, MiB)
         store.volumes.delete("volume-1")
         until(lambda: raw.trash("volumes") == {})
-        with caplog.at_level(logging.INFO, "rbdstore.deferral"):
+        with caplog.at_level(logging.INFO, "rbdstore.trash.deferral"):
             sandbox.pause_daemon("osd.0")
             try:
                 until(lambda: "stay in the trash until this works again" in caplog.text)

@@ -10,7 +10,8 @@ import samples
 import scratch
 from samples import MiB
 
-from rbdstore import exceptions, reads
+from rbdstore import exceptions
+from rbdstore.transfer import reads
 
 
 @pytest.mark.parametrize(

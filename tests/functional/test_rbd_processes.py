@@ -31,7 +31,7 @@ def run(sandbox, code, before="", timeout=60):
 
 # Most of it has been asked for, and not come yet.
 READING = """
-            from rbdstore import reader
+            from rbdstore.transfer import reader
             pool = cluster.open_pool("volumes")
             pool.create("a", 64 << 20, order=20)
             with pool.open("a", read_only=False) as image:

@@ -12,9 +12,10 @@ import rbd
 import samples
 import stores
 
-from rbdstore import exceptions, gc, mending
+from rbdstore import exceptions, gc
 from rbdstore.drivers.rbd import links
 from rbdstore.settings import Settings
+from rbdstore.sweepers import mending
 from rbdstore.testing.recipe import Role
 
 MiB = samples.MiB

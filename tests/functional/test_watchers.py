@@ -119,7 +119,7 @@ def test_what_is_refused_while_a_volume_is_written_to(volumes, writer, raw, cut_
 
 
 def test_a_client_that_died_is_waited_for(sandbox, volumes, volume, raw, caplog):
-    caplog.set_level(logging.INFO, "rbdstore.removal")
+    caplog.set_level(logging.INFO, "rbdstore.names.removal")
     with stores.held_open(sandbox, "volumes", volume, data=b"other") as client:
         client.kill()
         client.wait()

@@ -14,9 +14,10 @@ import memory
 import scenes
 
 import rbdstore
-from rbdstore import caps, driver, exceptions, formats, records, spec
-from rbdstore.claims import Journal
+from rbdstore import caps, driver, exceptions, records, spec
 from rbdstore.drivers.rbd import decoding, links, object_map, remains
+from rbdstore.exchange import formats
+from rbdstore.names.claims import Journal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 import samples
 
 from rbdstore import exceptions
-from rbdstore.diffstreams import DiffReader, DiffWriter, Header
+from rbdstore.backup.diffstreams import DiffReader, DiffWriter, Header
 
 MiB = samples.MiB
 SIZE = 20 * MiB + 5

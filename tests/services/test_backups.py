@@ -6,7 +6,8 @@ import itertools
 import pytest
 import samples
 
-from rbdstore import backing_up, changes, exceptions, manifests, recorded, spec
+from rbdstore import exceptions, spec
+from rbdstore.backup import changes, making, manifests, recorded
 from rbdstore.driver import find_snap
 
 MiB = samples.MiB
@@ -277,14 +278,14 @@ def test_a_parent_that_is_deleted_before_its_increment_is_begun(
     volumes, backups, raw, source, monkeypatch
 ):
     backups.create(volumes, source, "b1")
-    choose = backing_up._parent
+    choose = making._parent
 
     def choose_too_late(*arguments):
         found = choose(*arguments)
         backups.delete("b1")
         return found
 
-    monkeypatch.setattr(backing_up, "_parent", choose_too_late)
+    monkeypatch.setattr(making, "_parent", choose_too_late)
     made, data = backed_up(volumes, backups, raw, source, "b2")
     assert made.kind == "full"
     check(volumes, backups, raw, "b2", data)

@@ -6,7 +6,8 @@ import threading
 import pytest
 import samples
 
-from rbdstore import cloning, exceptions
+from rbdstore import exceptions
+from rbdstore.clones import cloning
 from rbdstore.spec import ImageSpec
 from rbdstore.volumes import Volume
 

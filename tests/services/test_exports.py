@@ -10,7 +10,7 @@ import samples
 
 import rbdstore
 from rbdstore import exceptions, leases, spec
-from rbdstore.exports import ExportedImage
+from rbdstore.exchange.exports import ExportedImage
 
 MiB = samples.MiB
 DATA = samples.pattern("volume", 5 * MiB) + bytes(4 * MiB)
@@ -133,7 +133,9 @@ def test_another_cluster_gets_a_copy(volumes, volume, raw, unchanged, tmp_path, 
         with caplog.at_level(logging.WARNING, "rbdstore"):
             made = volumes.copy_to_image(volume, there.images, "image-2")
         (line,) = [
-            record.getMessage() for record in caplog.records if record.name == "rbdstore.exporting"
+            record.getMessage()
+            for record in caplog.records
+            if record.name == "rbdstore.exchange.exporting"
         ]
         assert "volumes/volume-1 cannot become an image without a copy: " in line
         assert made.method == "copy"

@@ -20,7 +20,7 @@ import wrong
 from wrong import bodies, locations
 
 from rbdstore import exceptions
-from rbdstore.cloneable import Verdict
+from rbdstore.exchange.cloneable import Verdict
 from rbdstore.spec import ImageSpec
 from rbdstore.volumes import VolumeFromImage
 

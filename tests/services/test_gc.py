@@ -12,9 +12,10 @@ import killed
 import pytest
 import samples
 
-from rbdstore import claims, exceptions, lineage, records, spec
+from rbdstore import exceptions, lineage, records, spec
 from rbdstore import store as stores
 from rbdstore.driver import find_snap
+from rbdstore.names import claims
 from rbdstore.testing import faults
 
 MiB = samples.MiB

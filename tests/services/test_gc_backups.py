@@ -8,7 +8,8 @@ import pytest
 import racers
 import samples
 
-from rbdstore import source_snaps, spec
+from rbdstore import spec
+from rbdstore.backup import source_snaps
 
 MiB = samples.MiB
 SIZE = 8 * MiB

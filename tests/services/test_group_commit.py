@@ -9,7 +9,8 @@ import time
 import pytest
 import samples
 
-from rbdstore import exceptions, flattening
+from rbdstore import exceptions
+from rbdstore.clones import flattening
 
 MiB = samples.MiB
 LIMIT = 120

@@ -16,7 +16,7 @@ from rbdstore import exceptions
 from rbdstore.adapters.cinder import errors, native
 from rbdstore.adapters.cinder.base import in_bytes
 from rbdstore.adapters.cinder.volumes import Volumes, refuse_encryption
-from rbdstore.reader import Reader
+from rbdstore.transfer.reader import Reader
 from rbdstore.volumes import VolumeStore
 
 LOG = log.getLogger(__name__)

@@ -11,7 +11,7 @@ from cinder.volume import volume_utils
 
 from rbdstore.adapters.cinder.base import in_gib
 from rbdstore.adapters.cinder.volumes import Volumes
-from rbdstore.looking import Branch, Tree
+from rbdstore.views.looking import Branch, Tree
 from rbdstore.volumes import VolumeStore
 
 _NAME: Final = "source-name"

@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Backups of volumes: full ones, and increments of what the volume still has a snapshot of.
+
+An increment begins at the latest snapshot that the volume has of a backup which still exists. What
+has changed since is read from the volume, in whole chunks, for their digests; written is no more
+than what has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Literal
+
+from oslo_log import log
+
+from rbdstore import exceptions
+from rbdstore.backup import changes, chunks, manifests, points, source_snaps
+from rbdstore.backup.catalog import Backup, Catalog, describe
+from rbdstore.backup.changes import Change
+from rbdstore.backup.manifests import Manifest
+from rbdstore.driver import Image, Pool, Progress, Snap, find_snap
+from rbdstore.settings import Settings
+
+LOG = log.getLogger(__name__)
+
+Incremental = Literal["auto"] | bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be backed up, and how. All is checked.
+
+    :ivar snapshot: a user's, of the volume; None: one is made
+    :ivar incremental: where that can be
+    """
+
+    volume: str
+    snapshot: str | None
+    incremental: bool
+    progress: Progress | None
+
+
+def create(
+    catalog: Catalog, settings: Settings, pool: Pool, backup_id: str, wanted: Wanted
+) -> Backup:
+    """Back up a volume of ``pool``.
+
+    :raises Duplicate: there is such a backup, or somebody is making it right now
+    :raises Vanished: the volume, or its snapshot, was deleted meanwhile
+    """
+    request = ["create", str(pool.spec(wanted.volume, wanted.snapshot)), wanted.incremental]
+    with points.claimed(catalog, backup_id, request, settings) as claim:
+        if claim.adopted:
+            return catalog.show(backup_id)
+        with contextlib.ExitStack() as stack:
+            with pool.open(wanted.volume) as image:
+                source_snaps.prune(
+                    pool, image, catalog, settings.backup_max_snapshots, settings.lease_seconds
+                )
+                snap = stack.enter_context(
+                    _snapshot(catalog, pool, image, backup_id, wanted, settings)
+                )
+                image_id = image.id
+            # Anew, for the snapshot.
+            image = stack.enter_context(pool.open(image_id=image_id))
+            source = source_snaps.source(image, snap, users=wanted.snapshot is not None)
+            image.set_snap(snap.id)
+            while True:
+                # Of those that there were before the snapshot was made.
+                parent, reason = None, ""
+                if wanted.incremental:
+                    parent, reason = _parent(catalog, image, snap, settings)
+                shape = points.Shape(
+                    wanted.volume, snap.size, _chunk_size(image, parent), parent, source, reason
+                )
+                with contextlib.suppress(exceptions.BackupNotFound):
+                    point = stack.enter_context(points.made(claim, shape, settings))
+                    break
+                # It was deleted meanwhile; there may be another.
+            _copy(catalog, image, shape, point, settings, wanted.progress)
+            _check_still_there(image, snap)
+            manifest = point.publish()
+    return describe(catalog.pool, manifest)
+
+
+@contextlib.contextmanager
+def _snapshot(
+    catalog: Catalog,
+    pool: Pool,
+    image: Image,
+    backup_id: str,
+    wanted: Wanted,
+    settings: Settings,
+) -> Iterator[Snap]:
+    if wanted.snapshot is not None:
+        yield find_snap(image, wanted.snapshot)
+        return
+    name = source_snaps.prefix(catalog.pool) + backup_id
+    with source_snaps.made(pool, image, name, settings.lease_seconds) as snap:
+        yield snap
+
+
+# What an increment begins at
+
+
+def _parent(
+    catalog: Catalog, image: Image, snap: Snap, settings: Settings
+) -> tuple[Manifest | None, str]:
+    """The latest backup that a snapshot is left of, older than ``snap``; or why there is none."""
+    pool = image.pool
+    here = {found.id for found in image.snaps() if not found.trashed and found.id < snap.id}
+    place = source_snaps.place(image)
+    entries = catalog.entries().items()
+    backups = {key: entry.snap_id for key, entry in entries if entry.source == place}
+    if not backups:
+        return None, "it is the first backup of this volume"
+    for backup_id in sorted(backups, key=backups.__getitem__, reverse=True):
+        if backups[backup_id] in here and (manifest := _whole(catalog, backup_id)):
+            break
+    else:
+        return None, "the volume has none of the snapshots that backups were made of"
+    if settings.backup_trust_fast_diff and not _can_be_trusted(pool, image, snap, manifest):
+        return None, "the volume's object map is flagged invalid"
+    return manifest, ""
+
+
+def _whole(catalog: Catalog, backup_id: str) -> Manifest | None:
+    """The manifest of a backup, if that and its snapshot are there."""
+    try:
+        manifest = catalog.chain(backup_id)[0]
+        with catalog.pool.open(image_id=manifest.base_id) as base:
+            if any(snap.id == manifest.snap_id for snap in base.snaps()):
+                return manifest
+    except (exceptions.NotFound, exceptions.BrokenBackup) as error:
+        LOG.warning("nothing can be an increment of backup %s: %s", backup_id, error)
+    return None
+
+
+def _snap_id(manifest: Manifest) -> int:
+    assert manifest.source is not None  # nosec B101: for mypy; those without are left out
+    return manifest.source.snap_id
+
+
+def _can_be_trusted(pool: Pool, image: Image, snap: Snap, parent: Manifest) -> bool:
+    """Whether the object maps of both snapshots are right, as far as there are any."""
+    if "fast-diff" not in image.features():
+        return True
+    with pool.open(image_id=image.id) as looked_at:
+        for snap_id in (_snap_id(parent), snap.id):
+            looked_at.set_snap(snap_id)
+            if not looked_at.fast_diff():
+                return False
+    return True
+
+
+def _chunk_size(image: Image, parent: Manifest | None) -> int:
+    return parent.chunk_size if parent else image.object_size
+
+
+# Data
+
+
+def _copy(
+    catalog: Catalog,
+    image: Image,
+    shape: points.Shape,
+    point: points.Point,
+    settings: Settings,
+    progress: Progress | None,
+) -> None:
+    size, chunk_size = shape.size, shape.chunk_size
+    total = 0
+    if progress is not None:
+        # Looked at twice rather than kept: there may be millions.
+        total = sum(
+            min(chunk_size, size - change.number * chunk_size)
+            for change in _changes(image, shape, settings)
+            if change.exists
+        )
+    done = 0
+    before = _Before(catalog, shape.parent)
+    wanted = (
+        _stretch(change, size, chunk_size, before) for change in _changes(image, shape, settings)
+    )
+    with chunks.Ahead(image, wanted, settings.transfer_window // 2) as reads:
+        for (change, at), data in reads:
+            mark = manifests.digest(data, chunk_size, at)
+            _write(point, shape, change, at, data, mark)
+            point.add(change.number, mark)
+            if progress is not None and change.exists:
+                done += min(chunk_size, size - change.number * chunk_size)
+                progress(done, max(total, done))
+
+
+def _changes(image: Image, shape: points.Shape, settings: Settings) -> Iterable[Change]:
+    trust = settings.backup_trust_fast_diff
+    if shape.parent is None:
+        return changes.everything(image, shape.chunk_size, trust=trust)
+    trust = trust and image.fast_diff()
+    return changes.since(
+        image, _snap_id(shape.parent), shape.parent.size, shape.chunk_size, trust=trust
+    )
+
+
+class _Before:
+    """What reads as zeros in the parent, so that nothing but what has changed is data now."""
+
+    def __init__(self, catalog: Catalog, parent: Manifest | None) -> None:
+        self._catalog = catalog
+        self._chain = catalog.chain(parent.backup_id) if parent else ()
+        self._part = -1
+        self._sums: manifests.Sums = {}
+
+    def is_zeros(self, number: int) -> bool:
+        part = number // manifests.PART_CHUNKS
+        if part != self._part:
+            self._part, self._sums = part, self._catalog.sums(self._chain, part)
+        return number not in self._sums
+
+
+def _stretch(
+    change: Change, size: int, chunk_size: int, before: _Before
+) -> tuple[tuple[Change, int], int, int]:
+    """A change, and where in its chunk what is read begins; from where to read how much."""
+    start = change.number * chunk_size
+    stop = min(start + chunk_size, size)
+    begin, end = start, stop if change.exists else start
+    if change.exists and change.pieces and before.is_zeros(change.number):
+        written = [piece for piece in change.pieces if piece.exists]
+        begin = written[0].offset if written else start
+        end = written[-1].offset + written[-1].length if written else start
+    return (change, begin - start), begin, end - begin
+
+
+def _write(
+    point: points.Point, shape: points.Shape, change: Change, at: int, data: bytes, mark: bytes
+) -> None:
+    start = change.number * shape.chunk_size
+    if shape.parent is None:
+        if mark != manifests.ZEROS:
+            point.writing.begin_data(start, data)
+        return
+    if mark == manifests.ZEROS:
+        point.writing.discard(start, shape.chunk_size)
+        return
+    if not change.pieces:
+        point.writing.begin(start, data)
+    for piece in change.pieces:
+        if piece.exists:
+            first = piece.offset - start - at
+            point.writing.begin(piece.offset, data[first : first + piece.length])
+        else:
+            point.writing.discard(piece.offset, piece.length)
+
+
+def _check_still_there(image: Image, snap: Snap) -> None:
+    """librbd gives zeros for what is deleted while it is read."""
+    try:
+        there = image.still_has(snap.id)
+    except exceptions.ImageNotFound:
+        there = False
+    if not there:
+        raise exceptions.Vanished(
+            "it was deleted while it was backed up", spec=image.pool.spec(image.name, snap.name)
+        )

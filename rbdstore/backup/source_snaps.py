@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Snapshots that backups leave on a volume, for later increments to begin at.
+
+``rbdstore.backup.<store>.<backup id>``: each store of backups has its own, of which it alone knows
+when they may go. They keep no volume from being deleted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+
+from rbdstore import exceptions, lineage, reclaim, spec
+from rbdstore.backup.catalog import Catalog
+from rbdstore.backup.manifests import Source
+from rbdstore.driver import Image, Parent, Pool, Snap, find_snap
+from rbdstore.names import claims
+
+
+def prefix(store: Pool) -> str:
+    """How the names of the snapshots begin that belong to the backups in a pool."""
+    return spec.source_snaps(f"{store.cluster.fsid}/{store.name}/{store.namespace}")
+
+
+def place(image: Image) -> str:
+    """Which image it is, of any cluster."""
+    pool = image.pool
+    return "/".join((pool.cluster.fsid, pool.name, pool.namespace, image.id))
+
+
+def source(image: Image, snap: Snap, *, users: bool) -> Source:
+    """What a manifest says of a snapshot that a backup is made of."""
+    pool = image.pool
+    return Source(
+        fsid=pool.cluster.fsid,
+        pool=pool.name,
+        namespace=pool.namespace,
+        image=image.name,
+        image_id=image.id,
+        snap=snap.name,
+        snap_id=snap.id,
+        users=users,
+    )
+
+
+def store_of(snap: str) -> str:
+    """How the names of all begin that belong to the same backups as this one."""
+    return snap[: len(spec.source_snaps(""))]
+
+
+@contextlib.contextmanager
+def made(pool: Pool, image: Image, name: str, seconds: float) -> Iterator[Snap]:
+    """Snapshot a volume. If the block raises, the snapshot is removed again.
+
+    :raises ImageNotFound: also if it is deleted in that very moment
+    """
+    with _claim(pool, name, seconds) as claim:
+        claim.note(parents=[lineage.link(image, name)])
+        with pool.open_live(image_id=image.id) as live:
+            live.create_snap(name)
+            snap = find_snap(live, name)
+        if reclaim.is_deleted(pool, image.id):
+            raise exceptions.ImageNotFound("it was deleted meanwhile", spec=image.spec)
+        yield snap
+
+
+def remove(
+    pool: Pool, link: Parent, seconds: float, *, is_needed: Callable[[], bool] = lambda: False
+) -> None:
+    """Remove such a snapshot of a volume, unless a backup is just being made of it.
+
+    A volume that was only kept for it goes with it.
+    """
+    with (
+        contextlib.suppress(exceptions.InUse),
+        _claim(pool, link.snap, seconds, wait=0) as claim,
+    ):
+        if is_needed():
+            return
+        claim.note(parents=[link])
+        claim.take_back_unused()
+
+
+def remove_of(pool: Pool, found: Source, seconds: float) -> None:
+    """Remove the snapshot that a backup was made of which is no more, if it is no user's."""
+    if not found.users:
+        link = Parent(found.pool, found.namespace, found.image, found.image_id, found.snap)
+        remove(pool, link, seconds)
+
+
+def prune(pool: Pool, image: Image, catalog: Catalog, keep: int, seconds: float) -> None:
+    """Remove the snapshots of a volume whose backups are no more, and all but the latest ones.
+
+    :param image: the volume, as it is now
+    :param keep: how many to keep; 0: all whose backups exist
+    """
+    beginning = prefix(catalog.pool)
+
+    def has_backup(snap: Snap) -> bool:
+        return catalog.entry(snap.name.removeprefix(beginning)) is not None
+
+    ours = [snap for snap in image.snaps() if snap.name.startswith(beginning)]
+    if not ours:
+        return
+    backups = catalog.entries()
+    needed = [snap for snap in ours if snap.name.removeprefix(beginning) in backups]
+    kept = needed[-keep:] if keep else needed
+    for snap in ours:
+        if snap in kept:
+            continue
+        if snap in needed:
+            remove(pool, lineage.link(image, snap.name), seconds)
+        else:
+            # One that was being made may be by now.
+            is_needed = functools.partial(has_backup, snap)
+            remove(pool, lineage.link(image, snap.name), seconds, is_needed=is_needed)
+
+
+def _claim(pool: Pool, name: str, seconds: float, *, wait: float | None = None) -> claims.Claim:
+    return claims.Claim(
+        pool, spec.source_lease(name), ["backup"], seconds, effect="none", wait=wait
+    )
