@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From Cinder's own driver to this library and back, as ``doc/source/operator/cinder.rst`` says."""
+"""To this library and back, as ``doc/source/operator/cinder.rst`` says."""
 
 import contextlib
 import sqlite3

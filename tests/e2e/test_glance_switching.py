@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From Glance's own driver to this library and back, as ``doc/source/operator/glance.rst`` says."""
+"""To this library and back, as ``doc/source/operator/glance.rst`` says."""
 
 import glance_service
 import manual
