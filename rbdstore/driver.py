@@ -56,6 +56,7 @@ from rbdstore.spec import ImageSpec
 __all__ = [
     "API_VERSION",
     "Access",
+    "Administration",
     "Child",
     "Cluster",
     "Completion",
@@ -98,6 +99,43 @@ class Driver(abc.ABC):
         May connect later, at the first use.
 
         :raises ConfigError: an option is wrong, or a file it names cannot be used
+        """
+
+    def administer(self, options: Mapping[str, Any], *, keyring: str = "") -> Administration:
+        """Connect to the cluster that ``options`` describe, as whoever sets it up.
+
+        :param keyring: the path of the file with the user's key; empty: one that is found without
+        :raises ConfigError: an option is wrong, or a file it names cannot be used
+        :raises Unreachable: no monitor answers, or the key is refused
+        """
+        raise exceptions.NotSupported("this driver has no cluster that would want to be set up")
+
+
+class Administration(Closing):
+    """What is done once, by an administrator, so that there are pools and users to work with."""
+
+    @abc.abstractmethod
+    def command(self, prefix: str, **arguments: Any) -> Any:
+        """Do what ``ceph PREFIX`` does; return the answer, decoded if it is JSON, else as text.
+
+        What is answered may be a key: it is not to be logged.
+
+        :raises PermissionDenied: the user is no administrator
+        :raises NotFound: there is no such thing as the arguments name
+        """
+
+    @abc.abstractmethod
+    def is_ready(self, pool: str) -> bool:
+        """Whether a pool is prepared for images.
+
+        :raises PoolNotFound:
+        """
+
+    @abc.abstractmethod
+    def make_ready(self, pool: str) -> None:
+        """Prepare a pool for images, as ``rbd pool init`` does. One that is prepared is no error.
+
+        :raises PoolNotFound:
         """
 
 

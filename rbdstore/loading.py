@@ -15,6 +15,7 @@ from oslo_log import log
 from stevedore import exception as stevedore_exceptions
 
 from rbdstore import driver, exceptions, opts, spec
+from rbdstore.driver import Administration
 from rbdstore.store import Store
 
 LOG = log.getLogger(__name__)
@@ -88,6 +89,24 @@ def connect(driver: str, /, **options: Any) -> Store:
     source = f"driver {driver}"
     found = _find(driver, source)
     return _open(found, opts.check(options, _options(found, source)), "", source)
+
+
+def administer(driver: str, /, *, keyring: str = "", **options: Any) -> Administration:
+    """Connect to a cluster as whoever sets it up.
+
+    :param driver: the name of an installed driver that has such clusters, such as ``rbd``
+    :param keyring: the path of the file with the user's key; empty: where ceph.conf says
+    :param options: as in a backend's section: ``rbd_user`` is the administrator
+    :raises ConfigError: naming option and mend
+    :raises NotSupported: the driver has no cluster that would want to be set up
+    :raises Unreachable: no monitor answers, or the key is refused
+    """
+    source = f"driver {driver}"
+    found = _find(driver, source)
+    if not hasattr(found, "administer"):
+        raise exceptions.NotSupported(f"{source}: it has no cluster that would want to be set up")
+    values = opts.check(options, _options(found, source))
+    return found().administer(values, keyring=keyring)
 
 
 def list_opts() -> list[tuple[str | cfg.OptGroup, list[cfg.Opt]]]:

@@ -54,14 +54,14 @@ _MGR_CAPS = {"mon": "allow profile mgr", "osd": "allow *"}
 _OSD_CAPS = {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": "allow *"}
 
 
-def write_keyrings(path: pathlib.Path, osds: Sequence[str]) -> None:
+def write_keyrings(path: pathlib.Path, users: Sequence[Role], osds: Sequence[str]) -> None:
     """Write ``keyring`` (the users), ``keyring.daemons``, and ``keyring.mon`` (both of them).
 
     The monitor made from the last one knows every user and daemon from its first moment.
     """
-    users = {f"client.{role.name}": role.caps for role in (ADMIN, *ROLES)}
+    clients = {f"client.{role.name}": role.caps for role in (ADMIN, *users)}
     daemons = {"mon.": _MON_CAPS, "mgr.x": _MGR_CAPS, **dict.fromkeys(osds, _OSD_CAPS)}
-    texts = {"keyring": _keyring(users), "keyring.daemons": _keyring(daemons)}
+    texts = {"keyring": _keyring(clients), "keyring.daemons": _keyring(daemons)}
     texts["keyring.mon"] = "".join(texts.values())
     for name, text in texts.items():
         file = path / name

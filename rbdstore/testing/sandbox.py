@@ -46,7 +46,7 @@ class CephSandbox(fixtures.Fixture):
 
     :ivar path: its folder, a :class:`pathlib.Path`
     :ivar conf_path: its ceph.conf, through which every user finds its key
-    :ivar keyring_path: the keys of client.admin and of every role in :data:`ROLES`
+    :ivar keyring_path: the keys of client.admin and of every role, by default :data:`ROLES`
     :ivar fsid: the cluster's id
     :ivar users: the names of those users, without ``client.``
     """
@@ -60,6 +60,7 @@ class CephSandbox(fixtures.Fixture):
         client_watch_timeout: int | None = None,
         pools: Sequence[str] = ("images", "volumes", "vms", "backups"),
         pool_size: int = 1,
+        roles: Sequence[Role] = ROLES,
         settings: Mapping[str, object] | None = None,
         base_dir: str | os.PathLike[str] | None = None,
     ) -> None:
@@ -73,6 +74,7 @@ class CephSandbox(fixtures.Fixture):
         :param client_watch_timeout: seconds until a dead client's watcher is dropped
         :param pools: the pools to create and initialise for RBD
         :param pool_size: how many replicas, at most ``osds``
+        :param roles: the users there are besides client.admin
         :param settings: further settings of ceph.conf's [global]; they win
         :param base_dir: where to make the folder; default: where temporary files go
         """
@@ -96,7 +98,8 @@ class CephSandbox(fixtures.Fixture):
             # A client says that it is alive at each tick, by default every 5 s.
             self._settings["objecter tick interval"] = min(5.0, client_watch_timeout / 4)
         self._settings |= settings or {}
-        self.users = ("admin", *(role.name for role in ROLES))
+        self._roles = tuple(roles)
+        self.users = ("admin", *(role.name for role in self._roles))
         self.fsid = str(uuid.uuid4())
         self.path = pathlib.Path()
         self.conf_path = ""
@@ -217,7 +220,7 @@ class CephSandbox(fixtures.Fixture):
             )
         for folder in ("run", "log", *self._daemons):
             (self.path / folder).mkdir()
-        recipe.write_keyrings(self.path, tuple(self._osds))
+        recipe.write_keyrings(self.path, self._roles, tuple(self._osds))
         self._start_monitor()
         with admin.connect(self.conf_path, _START_LIMIT) as client:
             for osd, osd_uuid in self._osds.items():

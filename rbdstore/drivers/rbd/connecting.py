@@ -47,6 +47,8 @@ def configured(settings: ClientSettings) -> rados.Rados:
         # A removed image must not turn up in the trash, where nobody would look for it.
         "rbd_move_to_trash_on_remove": "false",
     }
+    if settings.keyring:
+        values["keyring"] = settings.keyring
     if settings.connect_timeout > 0:
         values["client_mount_timeout"] = str(settings.connect_timeout)
     if settings.operation_timeout > 0:

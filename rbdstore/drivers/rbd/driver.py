@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rbdstore import driver, exceptions
@@ -18,15 +20,30 @@ class RbdDriver(driver.Driver):
 
     def open(self, options: Mapping[str, Any]) -> driver.Cluster:
         """Return the cluster; connect at the first use of it."""
-        try:
+        with _bindings():
             # Not at the top: whoever lists or configures drivers need not have the bindings.
             from rbdstore.drivers.rbd.cluster import RbdCluster
-        except ImportError as exc:
-            if exc.name not in ("rados", "rbd"):
-                raise
-            raise exceptions.ConfigError(
-                f"the driver rbd needs Python's {exc.name} module: install the packages "
-                "python3-rados and python3-rbd of Ceph or of the distribution, and let a virtual "
-                "environment see them (--system-site-packages)"
-            ) from exc
         return RbdCluster(rbd_options.read(options))
+
+    def administer(
+        self, options: Mapping[str, Any], *, keyring: str = ""
+    ) -> driver.Administration:
+        with _bindings():
+            from rbdstore.drivers.rbd.administration import RbdAdministration
+        settings = rbd_options.read(options).client
+        return RbdAdministration(dataclasses.replace(settings, keyring=keyring))
+
+
+@contextlib.contextmanager
+def _bindings() -> Iterator[None]:
+    """Say what is to be installed where an import in the block fails for want of it."""
+    try:
+        yield
+    except ImportError as exc:
+        if exc.name not in ("rados", "rbd"):
+            raise
+        raise exceptions.ConfigError(
+            f"the driver rbd needs Python's {exc.name} module: install the packages "
+            "python3-rados and python3-rbd of Ceph or of the distribution, and let a virtual "
+            "environment see them (--system-site-packages)"
+        ) from exc

@@ -135,7 +135,10 @@ OPTIONS: Final[tuple[cfg.Opt, ...]] = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ClientSettings:
-    """What distinguishes one client of a cluster from another: fixed once it is connected."""
+    """What distinguishes one client of a cluster from another: fixed once it is connected.
+
+    :ivar keyring: the path of the file with the user's key; empty: the one that ceph.conf names
+    """
 
     conf: str
     user: str
@@ -145,6 +148,7 @@ class ClientSettings:
     operation_timeout: int
     connection_retries: int
     connection_interval: int
+    keyring: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
