@@ -122,6 +122,26 @@ def test_a_snap_that_is_gone_when_it_is_cloned(cluster, pool, images):
     scenes.assert_tidy(cluster)
 
 
+class SlowPool(MemoryPool):
+    """Takes so long to clone that somebody takes this process for dead."""
+
+    def clone(self, parent, image, snap, name):
+        scenes.run_out(self, "volume")
+        with draft(self, ["successor"]):
+            pass
+        with parent.open(image, read_only=False) as source:
+            source.remove_snap(source.snaps()[0].id)
+        super().clone(parent, image, snap, name)
+
+
+def test_who_lost_the_lease_is_told_so_and_not_what_came_of_it(cluster, pool, images):
+    with pytest.raises(exceptions.LeaseLost) as caught:
+        clone(SlowPool(cluster, pool._found), images)
+    assert isinstance(caught.value.__cause__, exceptions.SnapshotNotFound)
+    assert pool.list_images() == []
+    scenes.assert_tidy(cluster)
+
+
 class OrphaningPool(MemoryPool):
     """Makes clones without a parent, as librbd does when it is killed in the middle."""
 

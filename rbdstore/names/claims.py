@@ -35,6 +35,8 @@ ANY = "*"
 
 _VERSION = 1
 
+_GONE = (exceptions.NotFound, exceptions.Vanished)
+
 
 @dataclasses.dataclass
 class Journal:
@@ -317,6 +319,9 @@ class Claim:
             self._let_go()
             if not isinstance(failure, Exception):
                 raise
+            if isinstance(failure, exceptions.LeaseLost) and isinstance(error, _GONE):
+                # Held up for so long, it was taken for dead, and what it was at was taken back.
+                raise failure from error
             error.add_note(f"could not take back all of it yet: {failure}")
 
     def _take_back(self) -> None:
