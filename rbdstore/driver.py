@@ -577,8 +577,10 @@ class Image(Closing):
 
     @abc.abstractmethod
     def resize(self, size: int, *, allow_shrink: bool = False) -> None:
-        """:raises InvalidSize: smaller than it is, and shrinking was not allowed; or larger than
-        an image can be
+        """Give the image another size; what is new reads as zeros.
+
+        :raises InvalidSize: smaller than it is, and shrinking was not allowed; or larger than an
+            image can be
         """
 
     @abc.abstractmethod

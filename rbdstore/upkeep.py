@@ -26,6 +26,7 @@ LOG = log.getLogger(__name__)
 CHUNK_SIZE: Final = 4 * units.Mi
 
 SWITCHABLE: Final = ("exclusive-lock", "fast-diff", "journaling", "object-map")
+"""Features that an image may gain and lose while it is in use."""
 """The features of a volume that can be switched on and off while it is there."""
 
 
@@ -93,7 +94,7 @@ class Upkeep:
     ) -> frozenset[str]:
         """Switch features of a volume on or off; those that are so already stay.
 
-        :param features: some of :data:`SWITCHABLE`
+        :param features: some of :data:`rbdstore.upkeep.SWITCHABLE`
         :return: the features that it had before
         :raises InvalidInput: one cannot be switched, or needs another one that is off
         :raises NotSupported: the driver knows no features

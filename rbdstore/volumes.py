@@ -193,7 +193,7 @@ class VolumeStore(Upkeep):
         LOG.info("deleted %s", self._pool.spec(name))
 
     def purge_deleted(self) -> purging.Purged:
-        """The same as :meth:`rbdstore.store.Store.purge_deleted`."""
+        """The same as :meth:`rbdstore.Store.purge_deleted`."""
         return purging.Purging(self._pool, self._settings).run()
 
     def flatten(self, name: str, *, progress: Progress | None = None) -> Volume:
@@ -296,7 +296,7 @@ class VolumeStore(Upkeep):
         :param size: in bytes, no smaller than the image's disk
         :param disk_format: the image's: ``raw``, ``iso``, ``qcow2``, ``vdi``, ``vhd``, ``vhdx`` or
             ``vmdk``; only ``raw`` can be cloned, and what is in a container is converted
-        :param open_image: gives the image's body, as :meth:`ImageStore.add` takes it. Called when
+        :param open_image: gives the image's body, as ``images.add`` takes it. Called when
             none of the locations can be cloned. What it gives is closed where it has a ``close``
         :param progress: of a copy: called with the bytes done and in all, which become more with
             each stage of a conversion

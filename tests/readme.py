@@ -1,19 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The README, for the tests that hold it to its word."""
 
-import re
-import textwrap
-from pathlib import Path
+import pages
 
-ROOT = Path(__file__).resolve().parent.parent
-TEXT = (ROOT / "README.rst").read_text()
+ROOT = pages.ROOT
+TEXT = pages.text("README")
 
 
 def block(language, words=""):
     """Return the one code block of a language that has these words in it."""
-    found = re.findall(rf"\.\. code-block:: {language}\n\n((?:    .*\n|\n)+)", TEXT)
-    (block,) = (text for text in found if words in text)
-    return textwrap.dedent(block)
+    return pages.block("README", language, words)
 
 
 def on_ceph():

@@ -2,16 +2,14 @@
 """What the README tells people to type exists."""
 
 import ast
-import configparser
 import inspect
 import os
 import re
-from importlib import metadata
 
 import filestore
 import readme
 
-from rbdstore import exceptions, images, loading, volumes
+from rbdstore import exceptions, images, volumes
 
 STORES = {"images": images.ImageStore, "volumes": volumes.VolumeStore}
 
@@ -80,31 +78,3 @@ def test_named_errors_exist():
     assert named
     for name in named:
         assert issubclass(getattr(exceptions, name), exceptions.RbdStoreError)
-
-
-def options():
-    """Return every option by each name an operator may give it."""
-    found = {}
-    for _group, section in loading.list_opts():
-        for opt in section:
-            for name in (opt.dest, *(old.name for old in opt.deprecated_opts)):
-                found[name.replace("-", "_")] = opt
-    return found
-
-
-def test_configuration_is_valid():
-    parser = configparser.ConfigParser()
-    parser.read_string(readme.block("ini"))
-    known = options()
-    for section in parser.sections():
-        for name, value in parser[section].items():
-            known[name].type(value)
-
-
-def test_configuration_names_its_backends():
-    parser = configparser.ConfigParser()
-    parser.read_string(readme.block("ini"))
-    backends = [entry.split(":") for entry in parser["rbdstore"]["enabled_backends"].split(", ")]
-    assert {name for name, _driver in backends} == set(parser.sections()) - {"rbdstore"}
-    drivers = {entry.name for entry in metadata.entry_points(group="rbdstore.drivers")}
-    assert {driver for _name, driver in backends} <= drivers

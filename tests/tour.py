@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README's tour, typed into a shell on a terminal, line by line, as it is written there."""
+"""What the documentation shows of a console, typed into a shell on a terminal, line by line."""
 
 import contextlib
 import doctest
@@ -19,12 +19,14 @@ CURSOR = re.compile(r"\x1b\[\?[0-9]+[hl]|\r")
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-def steps(words):
-    """The commands of the console block that has these words, each with what it is to print."""
+def steps(text):
+    """The commands of a console block, each with what it is to print."""
     found = []
-    for line in readme.block("console", words).rstrip().splitlines():
+    for line in text.rstrip().splitlines():
         if line.startswith("$ "):
             found.append((line[2:], []))
+        elif found[-1][0].endswith("\\"):
+            found[-1] = (found[-1][0][:-1] + line.strip(), [])
         else:
             found[-1][1].append(line)
     return [(command, "".join(f"{line}\n" for line in lines)) for command, lines in found]
@@ -70,9 +72,14 @@ def run(child, command):
 
 
 def take(child, words):
+    """Type in the README's block that has these words."""
+    type_in(child, readme.block("console", words))
+
+
+def type_in(child, text):
     """Type in a block, and see that each command prints what is written below it."""
     checker = doctest.OutputChecker()
-    for command, wanted in steps(words):
+    for command, wanted in steps(text):
         printed, status = run(child, command)
         # No blank lines: they cannot stand in the README.
         printed = re.sub(r"\n\s*\n", "\n", printed)

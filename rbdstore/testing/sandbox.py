@@ -46,7 +46,8 @@ class CephSandbox(fixtures.Fixture):
 
     :ivar path: its folder, a :class:`pathlib.Path`
     :ivar conf_path: its ceph.conf, through which every user finds its key
-    :ivar keyring_path: the keys of client.admin and of every role, by default :data:`ROLES`
+    :ivar keyring_path: the keys of client.admin and of every role, by default
+        ``ROLES``
     :ivar fsid: the cluster's id
     :ivar users: the names of those users, without ``client.``
     """
@@ -109,7 +110,7 @@ class CephSandbox(fixtures.Fixture):
         self._keeper: keeper.Keeper | None = None
 
     def setUp(self) -> None:
-        """Start the cluster and wait until it is ready; raise :class:`SandboxError`."""
+        """Start the cluster and wait until it is ready; raise ``SandboxError``."""
         # Not in _setUp, whose errors the base class wraps in a MultipleExceptions.
         super().setUp()
         self.addCleanup(self._end)
@@ -157,7 +158,7 @@ class CephSandbox(fixtures.Fixture):
             client.init_pools([name])
 
     def wait_ready(self, timeout: float = 60) -> None:
-        """Wait until the cluster serves; raise :class:`SandboxError` if it does not in time.
+        """Wait until the cluster serves; raise ``SandboxError`` if it does not in time.
 
         That is: every daemon runs, every OSD is up, every placement group active and clean, the
         manager answers for RBD tasks, and an image can be created in each of ``pools``.

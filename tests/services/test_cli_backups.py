@@ -3,12 +3,9 @@
 
 import json
 import os
-import re
-import shlex
 import subprocess
 
 import commands
-import places
 import pytest
 import samples
 
@@ -197,25 +194,3 @@ def test_all_in_one_pool(place, volume, volumes, raw):
     assert raw.read("volumes", "restored") == raw.read("volumes", volume)
     volumes.delete("restored")
     assert raw.images("volumes") == [volume]
-
-
-def test_the_documentation(shell, volume, volumes, raw, tmp_path, monkeypatch):
-    """Every command that it shows about backups, in its order."""
-    monkeypatch.chdir(tmp_path)
-    text = (places.ROOT / "doc/source/reference/command-line.rst").read_text()
-    lines = re.findall(r"^    \$ (.*backup .*)$", text, flags=re.MULTILINE)
-    assert len(lines) == 12
-    for line in lines:
-        begin, _space, rest = line.partition("rbdstore --backend backups backup ")
-        if begin or "|" in rest:
-            command = f"{begin}{commands.PYTHON} -m rbdstore.cli --backend backups backup {rest}"
-            subprocess.run(
-                ["bash", "-c", f"set -o pipefail; {command}"],
-                env=commands.environment(RBDSTORE_CONFIG=str(shell.config_file)),
-                check=True,
-            )
-        else:
-            shell.ok(*shlex.split(rest))
-    assert ids(shell) == ["tuesday", "wednesday"]
-    assert raw.read("volumes", "volume-2") == raw.read("volumes", volume)
-    volumes.delete("volume-2")

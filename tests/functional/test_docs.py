@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documentation shows of work on a Ceph, done on one."""
+
+import pytest
+import visits
+
+
+@pytest.mark.parametrize("page", visits.pages_to_follow(on_ceph=True))
+def test_page(page, sandbox, tmp_path):
+    visits.follow(
+        page,
+        tmp_path,
+        visits.on_ceph(sandbox),
+        conf_path=sandbox.conf_path,
+        # Through it every user finds its key; and `ceph` is client.admin.
+        CEPH_CONF=sandbox.conf_path,
+    )
