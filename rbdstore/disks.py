@@ -306,12 +306,41 @@ class DiskStore:
         """
         instance = spec.check_new_name(instance_uuid)
         removal.check_fence(fence)
-        deadline = time.monotonic() + self._patience()
         there = self.names(instance)
-        errors = []
         # Of one that is not there, a killed maker's journal may be.
         kinds = {spec.disk_name(instance, kind) for kind in spec.DISK_KINDS}
-        for name in sorted(kinds.union(there)):
+        self._destroy_all(sorted(kinds.union(there)), fence)
+        return there
+
+    def delete(self, disk: str, *, fence: bool = False) -> None:
+        """Delete one disk, with its snapshots. One that is not there is no error.
+
+        Arguments and errors are those of :meth:`delete_all`.
+        """
+        self.delete_all([disk], fence=fence)
+
+    def delete_all(self, disks: Iterable[str], *, fence: bool = False) -> None:
+        """Delete disks, with their snapshots. One that is not there is no error.
+
+        Clients that have any open are given as long as by :meth:`cleanup`, in all.
+
+        :param disks: their names; none at all: nothing is done
+        :param fence: as for :meth:`cleanup`
+        :raises InUse: one is open for writing, and the error names by whom; the others are gone
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        :raises InvalidName, InvalidInput:
+
+        All are tried. The first error is raised, and the others are its notes.
+        """
+        removal.check_fence(fence)
+        self._destroy_all(spec.check_new_names(disks), fence)
+
+    def _destroy_all(self, names: Iterable[str], fence: bool) -> None:
+        settings = self._settings
+        patience = settings.destroy_volume_retries * settings.destroy_volume_retry_interval
+        deadline = time.monotonic() + patience
+        errors = []
+        for name in names:
             try:
                 self._destroy(name, max(0.0, deadline - time.monotonic()), fence)
             except exceptions.RbdStoreError as error:
@@ -320,25 +349,6 @@ class DiskStore:
             for other in errors[1:]:
                 errors[0].add_note(str(other))
             raise errors[0]
-        return there
-
-    def delete(self, disk: str, *, fence: bool = False) -> None:
-        """Delete one disk, with its snapshots. One that is not there is no error.
-
-        Clients that have it open are given as long as by :meth:`cleanup`.
-
-        :param fence: as for :meth:`cleanup`
-        :raises InUse: it is open for writing, and the error names by whom
-        :raises PermissionDenied: there may be clones in pools that this user cannot look into
-        :raises InvalidName:
-        """
-        removal.check_fence(fence)
-        self._destroy(spec.check_new_name(disk), self._patience(), fence)
-
-    def _patience(self) -> float:
-        """How many seconds a disk's users are given to let go of it."""
-        settings = self._settings
-        return settings.destroy_volume_retries * settings.destroy_volume_retry_interval
 
     def _destroy(self, name: str, wait: float, fence: bool) -> None:
         snaps: Iterable[str] = ()

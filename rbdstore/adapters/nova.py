@@ -23,7 +23,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, ParamSpec, TypeVar
 
 import nova.conf
@@ -33,7 +33,6 @@ from oslo_log import log
 
 import rbdstore
 from rbdstore import exceptions, spec
-from rbdstore.disks import DiskStore
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -259,26 +258,11 @@ class RBDDriver:
 
     @_native
     def cleanup_volumes(self, filter_fn: Callable[[str], bool]) -> None:
-        """Delete the disks whose names ``filter_fn`` takes, and their snapshots.
-
-        All are tried; then the first error is raised.
-        """
+        """Delete the disks whose names ``filter_fn`` takes, and their snapshots."""
         disks = self._store().disks
-        self._delete(disks, filter(filter_fn, disks.names()))
+        disks.delete_all(filter(filter_fn, disks.names()))
 
     @_native
     def destroy_volume(self, volume: str, pool: str | None = None) -> None:
         """Delete one disk, and its snapshots."""
-        self._delete(self._store(pool).disks, [volume])
-
-    def _delete(self, disks: DiskStore, names: Iterable[str]) -> None:
-        errors = []
-        for name in names:
-            try:
-                disks.delete(name)
-            except exceptions.RbdStoreError as error:
-                errors.append(error)
-        if errors:
-            for other in errors[1:]:
-                errors[0].add_note(str(other))
-            raise errors[0]
+        self._store(pool).disks.delete(volume)

@@ -108,6 +108,7 @@ DISK_VERBS = {
     "rollback_to_snapshot": lambda w: w.disks.rollback_to_snapshot(DISK, "snapshot-1"),
     "cleanup": lambda w: w.disks.cleanup(INSTANCE),
     "delete": lambda w: w.disks.delete(DISK),
+    "delete_all": lambda w: w.disks.delete_all([DISK]),
 }
 BACKUP_VERBS = {
     "list": lambda w: w.backups.list(),

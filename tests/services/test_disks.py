@@ -254,16 +254,26 @@ def test_a_living_client_is_named_and_loses_nothing(place, disk, raw):
     assert raw.read("volumes", disk) == DATA
 
 
-def test_every_error_is_told(place, disk, raw):
+@pytest.mark.parametrize(
+    "delete",
+    [
+        lambda disks: disks.cleanup(INSTANCE),
+        lambda disks: disks.delete_all(disks.names()),
+    ],
+    ids=["cleanup", "delete_all"],
+)
+def test_every_error_is_told(place, disk, raw, delete):
     impatient = place.store("volumes", rbd_destroy_volume_retries=0).disks
-    swap = impatient.name(INSTANCE, "swap")
-    raw.create("volumes", swap, MiB)
+    swap, config = (impatient.name(INSTANCE, kind) for kind in ("swap", "config"))
+    for name in (swap, config):
+        raw.create("volumes", name, MiB)
     with (
         place.held_open("volumes", disk),
         place.held_open("volumes", swap),
         pytest.raises(exceptions.InUse) as caught,
     ):
-        impatient.cleanup(INSTANCE)
+        delete(impatient)
+    assert not impatient.exists(config)
     assert caught.value.spec.image == disk
     (note,) = caught.value.__notes__
     assert swap in note

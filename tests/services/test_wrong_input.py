@@ -180,6 +180,7 @@ DISKS = {
     "rollback_to_snapshot": {**_SNAPSHOT, "wait": (0, "wait"), "fence": (False, "flag")},
     "cleanup": {"instance_uuid": ("instance", "new name"), "fence": (False, "flag")},
     "delete": {"disk": ("source", "new name"), "fence": (False, "flag")},
+    "delete_all": {"disks": (["source"], "list of names"), "fence": (False, "flag")},
 }
 
 TABLES = {
