@@ -33,7 +33,9 @@ SOAK = bool(os.environ.get("RBDSTORE_SOAK"))
 SECONDS = float(os.environ.get("RBDSTORE_SOAK_SECONDS", "1200" if SOAK else "60"))
 PROCESSES = 8
 DEPTH = 2
-LEASE_SECONDS = 3
+LEASE_SECONDS = 5
+# What is said of a name that somebody else has the lease on.
+AT_WORK = "is at work on it"
 # How long each lives; nobody gets through with so many operations in that time.
 LONGEST = 3.0
 OPERATIONS = 60
@@ -80,23 +82,25 @@ class OnCeph(killable.Opened):
             "rbd_max_clone_depth": depth,
         }
         super().__init__(lambda pool: rbdstore.connect("rbd", rbd_pool=pool, **self._options))
-        self.add_image = self._add_image
+        self._at_once = {verb: getattr(self, verb) for verb in killing.VERBS}
+        for verb, do in self._at_once.items():
+            setattr(self, verb, functools.partial(self._patiently, do))
 
-    def _add_image(self, name, data, size):
-        """As ``images.add``, which does not wait for somebody who collects what is left of it."""
+    def _patiently(self, do, *arguments):
+        """Somebody may be collecting what is left of a name, and no verb waits long for that."""
         ends = time.monotonic() + LONGEST_WAIT
         while True:
             try:
-                return self._images.add(name, data, size)
-            except exceptions.Duplicate:
-                if name in self.images() or time.monotonic() > ends:
+                return do(*arguments)
+            except (exceptions.InUse, exceptions.Duplicate) as error:
+                if AT_WORK not in str(error) or time.monotonic() > ends:
                     raise
             time.sleep(0.1)
 
     def race(self, verb, *arguments):
         """Do something with a name that is everybody's: it ends as :mod:`crowd` says it may."""
         try:
-            getattr(self, verb)(*arguments)
+            self._at_once[verb](*arguments)
         except exceptions.RbdStoreError as error:
             if type(error).__name__ not in {*crowd.RACES[VERBS[verb]], *ALWAYS}:
                 raise
@@ -154,7 +158,7 @@ class Life(killing.Life):
 
 @pytest.fixture(scope="module")
 def cluster():
-    with CephSandbox(client_watch_timeout=2, pools=["images", "volumes"]) as running:
+    with CephSandbox(client_watch_timeout=5, pools=["images", "volumes"]) as running:
         yield running
 
 
