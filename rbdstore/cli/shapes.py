@@ -67,6 +67,14 @@ def option(text: str) -> tuple[str, str]:
     return name.strip().replace("-", "_"), value
 
 
+def pair(text: str) -> tuple[str, str]:
+    """Both sides, from ``NAME=VALUE``; a name is as it stands there."""
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} has no two sides: give NAME=VALUE")
+    return name, value
+
+
 class Size(columns.FormattableColumn[int | None]):
     """A size: bytes for machines, with a unit for people."""
 
