@@ -8,19 +8,22 @@ call of librbd would hold up all of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from rbdstore import threads
 
-# More do not make it faster: the time goes to the cluster, and to librbd's own few threads.
-_MOST: Final = 8
+MOST = 8
+"""At a time. More do not make it faster: the time goes to the cluster, and to librbd's own few
+threads."""
 
 T = TypeVar("T")
 V = TypeVar("V")
 
 
-def each(do: Callable[[T], V], things: Iterable[T], *, most: int = _MOST) -> list[V]:
+def each(do: Callable[[T], V], things: Iterable[T], *, most: int | None = None) -> list[V]:
     """Call ``do`` with each of the things, in up to ``most`` threads; what it returned, in order.
+
+    :param most: None: :data:`MOST`
 
     The first error ends it, and comes out once the calls that had begun have returned.
     """
@@ -50,7 +53,7 @@ def each(do: Callable[[T], V], things: Iterable[T], *, most: int = _MOST) -> lis
 
     # They are not joined: Python 3.11, interrupted in that, takes a thread that runs for ended.
     try:
-        for _ in range(min(most, len(waiting))):
+        for _ in range(min(most or MOST, len(waiting))):
             threads.threading.Thread(target=work, daemon=True).start()
         with changed:
             threads.wait_for(changed, lambda: not busy and bool(errors or not waiting))

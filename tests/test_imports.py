@@ -40,6 +40,7 @@ MAY_TEST = "cli/sandbox.py"
 FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", "sections"} | {
     "caps",
     "completions",
+    "parallel",
 }
 
 ONLY_IN = {

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Iterator
 
-from rbdstore import exceptions, spec
+from rbdstore import exceptions, parallel, spec
 from rbdstore.backup import source_snaps, withdrawing
 from rbdstore.backup.catalog import Catalog
 from rbdstore.driver import Parent, Pool
@@ -103,10 +103,15 @@ def _source_snaps(scan: Scan) -> Iterator[Leftover]:
         return
     # Those of another cluster's backups are known to that alone.
     stores = {source_snaps.prefix(pool): pool for pool, _problem in scan.pools() if pool}
-    for node, branch in found:
-        store = stores.get(source_snaps.store_of(branch.snap.name))
-        at_work = (node.image_id, branch.snap.name) in scan.links_at_work
-        if store is not None and not at_work and not _has_backup(store, branch):
+    idle = [
+        (store, node, branch)
+        for node, branch in found
+        if (store := stores.get(source_snaps.store_of(branch.snap.name)))
+        and (node.image_id, branch.snap.name) not in scan.links_at_work
+    ]
+    kept = parallel.each(lambda one: _has_backup(one[0], one[2]), idle)
+    for (store, node, branch), has_backup in zip(idle, kept, strict=True):
+        if not has_backup:
             yield _of_source_snap(scan, store, node, branch)
 
 

@@ -9,14 +9,14 @@ another: what only the dead need is dead, too, and goes after them.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 
-from rbdstore import exceptions, reclaim, records, spec
+from rbdstore import exceptions, parallel, reclaim, records, spec
 from rbdstore.driver import Parent, Snap
 from rbdstore.names import claims
 from rbdstore.sweepers.findings import Kind
 from rbdstore.sweepers.leftovers import Leftover, Sweeper
-from rbdstore.sweepers.scanning import Branch, Key, Node, Scan
+from rbdstore.sweepers.scanning import Branch, Key, Node, Scan, key_of
 
 
 class Images(Sweeper):
@@ -32,10 +32,13 @@ class _Judgement:
         self._nodes = {node.key: node for node in scan.nodes}
         # A name wins: what races made live and trashed at once is live.
         self._nodes |= {node.key: node for node in scan.nodes if node.role != "trash"}
+        # What the cluster is asked is asked of many at once; what may need all headers is not.
+        nodes = self._nodes.values()
+        found = parallel.each(self._obstacle, nodes)
         self._why_not = {
-            key: why
-            for key, node in self._nodes.items()
-            if (why := "it has its name" if node.role == "live" else self._obstacle(node))
+            node.key: why
+            for node, obstacle in zip(nodes, found, strict=True)
+            if (why := obstacle or self._in_use(node))
         }
         self._follow()
 
@@ -86,10 +89,7 @@ class _Judgement:
                         break
 
     def _needed(self, node: Node, branch: Branch, living: list[Key]) -> str:
-        names = {
-            (child.pool, child.namespace, child.image_id): str(child.spec)
-            for child in branch.children
-        }
+        names = {key_of(child): str(child.spec) for child in branch.children}
         shown = ", ".join(names.get(key, "/".join(filter(None, key))) for key in living[:3])
         more = f" and {len(living) - 3} more" if len(living) > 3 else ""
         if not _listed(branch).intersection(living):
@@ -99,14 +99,11 @@ class _Judgement:
     # Images
 
     def _obstacle(self, node: Node) -> str:
-        """Why an image is left alone, whatever needs it; empty: it is dead, for all that."""
-        checks: list[Callable[[Node], str]] = [
-            lambda node: node.denied,
-            {"draft": self._draft, "deleted": self._deleted, "trash": self._trash}[node.role],
-            lambda node: self._scan.too_young(node.since),
-            self._in_use,
-        ]
-        return next((why for check in checks if (why := check(node))), "")
+        """Why an image is left alone, whoever has or needs it; empty: it is dead, for all that."""
+        if node.role == "live":
+            return "it has its name"
+        role = {"draft": self._draft, "deleted": self._deleted, "trash": self._trash}[node.role]
+        return node.denied or role(node) or self._scan.too_young(node.since)
 
     def _draft(self, node: Node) -> str:
         if holder := self._scan.is_held(spec.made_as(node.name)):
@@ -266,7 +263,7 @@ def _is_known(node: Node, snap: Snap) -> bool:
 
 
 def _listed(branch: Branch) -> set[Key]:
-    return {(child.pool, child.namespace, child.image_id) for child in branch.children}
+    return {key_of(child) for child in branch.children}
 
 
 def opened(node: Node) -> str:

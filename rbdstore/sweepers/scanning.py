@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Literal
 
 from rbdstore import exceptions, lineage, parallel, spec
@@ -103,6 +103,10 @@ class Scan:
         found = parallel.each(self._look_at, self.names)
         found += parallel.each(self._look_in_trash, trash)
         self.nodes = [node for node in found if node is not None]
+        self._listed = {
+            node.image_id: {key_of(child) for branch in node.branches for child in branch.children}
+            for node in self.nodes
+        }
         self.can_list = True
         try:
             self.inventory = pool.inventory(spec.RESERVED_PREFIX)
@@ -125,6 +129,10 @@ class Scan:
             return ""
         until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(entry.kept_until)))
         return f"it is kept until {until}"
+
+    def listed(self, image_id: str) -> Set[Key]:
+        """The clones that an image of interest listed itself."""
+        return self._listed.get(image_id, frozenset())
 
     # Who is at work
 
@@ -263,6 +271,10 @@ class Scan:
         except exceptions.RbdStoreError as error:
             why, name, image_id = why_not(error), entry.name, entry.image_id
             return Node(self.pool, "trash", name, image_id, entry=entry, denied=why)
+
+
+def key_of(child: Child) -> Key:
+    return child.pool, child.namespace, child.image_id
 
 
 def why_not(error: exceptions.RbdStoreError) -> str:

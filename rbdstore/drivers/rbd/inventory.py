@@ -15,6 +15,7 @@ from typing import Final
 import rados
 import rbd
 
+from rbdstore import parallel
 from rbdstore.drivers.rbd import objects, remains
 from rbdstore.shapes import Inventory, Stray
 
@@ -56,7 +57,8 @@ def take(ioctx: rados.Ioctx, prefix: str) -> Inventory:
                 seen.others.append(key)
     directory = {entry["name"]: entry["id"] for entry in rbd.RBD().list2(ioctx)}
     known = {*directory.values(), *remains.trash_ids(ioctx)}
-    strays = (_stray(ioctx, each, images[each]) for each in sorted(images.keys() - known))
+    unknown = sorted(images.keys() - known)
+    strays = parallel.each(lambda image_id: _stray(ioctx, image_id, images[image_id]), unknown)
     return Inventory(
         tuple(sorted(small)),
         tuple(sorted(set(names) - directory.keys())),

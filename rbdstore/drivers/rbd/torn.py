@@ -17,7 +17,7 @@ from typing import Final, Literal
 
 import rados
 
-from rbdstore import caps
+from rbdstore import caps, parallel
 from rbdstore.drivers.rbd import client as clients
 from rbdstore.drivers.rbd import decoding, errors, headers, links, objects, remains
 from rbdstore.shapes import Torn
@@ -43,24 +43,27 @@ class Scan:
 
     def find(self, image_ids: Container[str] | None = None) -> list[Torn]:
         """Those that are torn; one request an image, and a few for each snap with children."""
+        images = _images(self._ioctx, image_ids)
         below: dict[links.Link, list[_Image]] = {}
         found: list[Torn] = []
-        for image in _images(self._ioctx):
-            if image_ids is None or image[0] in image_ids:
-                # It may have been removed since it was listed.
-                try:
-                    link = links.parent(self._ioctx, image[0])
-                except rados.ObjectNotFound:
-                    continue
-                except (rados.IOError, decoding.Unreadable) as exc:
-                    needs = f"its header cannot be read ({exc})"
-                    found.append(self._of(image, "which nobody knows", "unknown", needs))
-                    continue
-                if link is not None:
-                    below.setdefault(link, []).append(image)
-        for link, images in below.items():
-            found.extend(self._torn(link, images))
+        for image, link in zip(images, parallel.each(self._link, images), strict=True):
+            if isinstance(link, Torn):
+                found.append(link)
+            elif link is not None:
+                below.setdefault(link, []).append(image)
+        for torn in parallel.each(lambda group: list(self._torn(*group)), below.items()):
+            found.extend(torn)
         return found
+
+    def _link(self, image: _Image) -> links.Link | Torn | None:
+        """To its parent; None: it has none, or was removed since it was listed."""
+        try:
+            return links.parent(self._ioctx, image[0])
+        except rados.ObjectNotFound:
+            return None
+        except (rados.IOError, decoding.Unreadable) as exc:
+            needs = f"its header cannot be read ({exc})"
+            return self._of(image, "which nobody knows", "unknown", needs)
 
     def _of(self, image: _Image, parent: str, state: _State, needs: str = "") -> Torn:
         image_id, name, trashed = image
@@ -128,17 +131,34 @@ class Scan:
         return ""
 
 
-def _images(ioctx: rados.Ioctx) -> Iterator[_Image]:
-    """Id and name of each image of a pool, and whether it is in the trash."""
-    for key, value in objects.get_keys(ioctx, remains.DIRECTORY).items():
-        if key.startswith("id_"):
-            yield key.removeprefix("id_"), decoding.text(value), False
-    for key in objects.get_keys(ioctx, remains.TRASH):
-        if key.startswith("id_"):
-            image_id = key.removeprefix("id_")
-            mark = remains.trash_mark(ioctx, image_id)
-            if mark is not None and not remains.is_live(ioctx, mark.name, image_id):
-                yield image_id, mark.name, True
+def _images(ioctx: rados.Ioctx, wanted: Container[str] | None) -> list[_Image]:
+    """Id and name of each image of a pool, or of those wanted; and whether it is in the trash."""
+    live = [
+        (image_id, decoding.text(name), False)
+        for image_id, name in _entries(ioctx, remains.DIRECTORY)
+        if wanted is None or image_id in wanted
+    ]
+    trash = [
+        image_id
+        for image_id, _mark in _entries(ioctx, remains.TRASH)
+        if wanted is None or image_id in wanted
+    ]
+    found = parallel.each(lambda image_id: _in_trash(ioctx, image_id), trash)
+    return live + [image for image in found if image is not None]
+
+
+def _entries(ioctx: rados.Ioctx, key: str) -> Iterator[tuple[str, bytes]]:
+    """The ids that a map has, each with what it says of it."""
+    for entry, value in objects.get_keys(ioctx, key).items():
+        if entry.startswith("id_"):
+            yield entry.removeprefix("id_"), value
+
+
+def _in_trash(ioctx: rados.Ioctx, image_id: str) -> _Image | None:
+    mark = remains.trash_mark(ioctx, image_id)
+    if mark is None or remains.is_live(ioctx, mark.name, image_id):
+        return None
+    return image_id, mark.name, True
 
 
 def _missing(ioctx: rados.Ioctx, names: Iterator[str]) -> int:
