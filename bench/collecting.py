@@ -3,8 +3,9 @@
 
 ``python bench/collecting.py [--images N] [--runs N] [--far MS]`` prints the medians of several
 runs. Half of the images are volumes, half are clones of one of them. The two sides take turns;
-each pass is in a process of its own, so that the most memory that it has taken is that pass's. With
-``--far`` each message of an OSD's is held up for up to so many milliseconds, as a network would.
+each pass is in a process of its own, so that the most memory that it has taken is that pass's.
+With ``--far`` each message of an OSD's is held up for up to so many milliseconds, as a network
+would.
 """
 
 import argparse

@@ -9,7 +9,7 @@ import typing
 import uuid
 
 from oslo_log import log
-from oslo_utils import timeutils, units
+from oslo_utils import units
 
 from rbdstore import exceptions, parallel, spec, transfer
 from rbdstore.backup import (
@@ -136,21 +136,11 @@ class BackupStore:
                 "incremental is 'auto', True or False, not " + exceptions.shown(incremental)
             )
         transfer.check_progress(progress)
-        watch = timeutils.StopWatch()
-        watch.start()
         wanted = making.Wanted(name, snapshot, incremental is not False, progress)
         made = making.create(self._catalog, self._settings, volumes.pool, backup_id, wanted)
         if made.reason:
             level = log.WARNING if incremental is True else log.INFO
             LOG.log(level, "backup %s is a full one: %s", backup_id, made.reason)
-        LOG.info(
-            "backed up %s as %s, %s: %d bytes in %.1f s",
-            made.source,
-            backup_id,
-            made.kind,
-            made.stored,
-            watch.elapsed(),
-        )
         return made
 
     def create_from_file(
@@ -180,7 +170,6 @@ class BackupStore:
         files.check(file)
         transfer.check_progress(progress)
         made = files.create(self._catalog, self._settings, file, name, backup_id, progress)
-        LOG.info("backed up a file as %s of %s", backup_id, name)
         return describe(self._pool, made)
 
     def restore(
@@ -218,7 +207,6 @@ class BackupStore:
         else:
             order = self._settings.object_order(CHUNK_SIZE)
             restorer.to_new(volumes.pool, name, order, seconds)
-        LOG.info("restored %s to %s", backup_id, volumes.pool.spec(name))
         return volumes.get(name)
 
     def restore_to_file(
@@ -257,7 +245,6 @@ class BackupStore:
             verify=verify,
             progress=progress,
         )
-        LOG.info("restored %s to a file", backup_id)
 
     def _restorer(
         self, backup_id: str, *, verify: bool, progress: Progress | None
@@ -354,7 +341,6 @@ class BackupStore:
         else:
             other = None if since is None else self._stock.get(since)
             stock_restoring.export(self._pool, stock, stream, other, self._settings, progress)
-        LOG.info("exported backup %s since %s", backup_id, since)
 
     def import_(
         self,
@@ -390,7 +376,6 @@ class BackupStore:
             _checked(backup_id), _checked(volume), _checked(since), progress
         )
         made = streaming_in.import_(self._catalog, self._settings, stream, wanted)
-        LOG.info("imported backup %s of %s", made.backup_id, made.volume)
         return describe(self._pool, made)
 
     # Deleting
@@ -424,7 +409,6 @@ class BackupStore:
                 withdrawing.delete(claim)
             else:
                 withdrawing.delete_stock(claim, stock)
-        LOG.info("deleted backup %s", backup_id)
 
     def prune(
         self, volume: str, keep: int, *, volumes: VolumeStore | None = None

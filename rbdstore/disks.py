@@ -9,7 +9,6 @@ import time
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 
-from oslo_log import log
 from oslo_utils import units
 
 from rbdstore import connections, exceptions, lineage, sizes, snapshots, spec, transfer
@@ -20,8 +19,6 @@ from rbdstore.settings import Settings
 
 if typing.TYPE_CHECKING:
     from rbdstore.volumes import VolumeStore
-
-LOG = log.getLogger(__name__)
 
 CHUNK_SIZE = 4 * units.Mi
 
@@ -179,11 +176,9 @@ class DiskStore:
             self._settings.lease_seconds,
             effect="make",
         ) as draft:
-            made = imports.make(
+            return imports.make(
                 draft, source, self._settings, chunk_size=CHUNK_SIZE, progress=progress
             )
-        LOG.info("made %s by a %s", self._pool.spec(disk), made.method)
-        return made
 
     def import_image(
         self,
@@ -247,7 +242,6 @@ class DiskStore:
             )
         with self._pool.open_live(disk) as image:
             image.resize(size, allow_shrink=allow_shrink)
-        LOG.info("resized %s to %d bytes", self._pool.spec(disk), size)
 
     def flatten(self, disk: str, *, progress: Progress | None = None) -> None:
         """Make a disk independent of its image, while it stays in use.
@@ -264,7 +258,6 @@ class DiskStore:
         disk = spec.check_new_name(disk)
         snapshot = spec.check_snapshot_name(snapshot)
         snapshots.create(self._pool, disk, snapshot, self._settings.lease_seconds, protect=False)
-        LOG.info("created %s", self._pool.spec(disk, snapshot))
 
     def remove_snapshot(self, disk: str, snapshot: str = spec.RESIZE_SNAP) -> None:
         """Remove a snapshot. One that is not there, or whose disk is not, is no error.

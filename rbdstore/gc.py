@@ -102,12 +102,6 @@ class Collector:
             waited = self._wait([each for _, each in found.values()], deadline)
             if not done and not waited:
                 break
-        LOG.info(
-            "reclaimed %d of %d leftovers in pool %s",
-            sum(each.is_done for each in outcomes.values()),
-            len(outcomes),
-            self._pool.name,
-        )
         return Collected(tuple(outcomes.values()), applied=True)
 
     def _look(self) -> _Found:

@@ -8,8 +8,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
 
-from oslo_log import log
-from oslo_utils import timeutils, units
+from oslo_utils import units
 
 from rbdstore import exceptions, leases, lineage, sizes, spec, transfer
 from rbdstore.clones import flattening, releasing
@@ -17,8 +16,6 @@ from rbdstore.driver import Image, Pool, Progress, find_snap
 from rbdstore.names import claims, drafts, removal
 from rbdstore.settings import Settings
 from rbdstore.transfer import reader
-
-LOG = log.getLogger(__name__)
 
 CHUNK_SIZE = 8 * units.Mi
 
@@ -81,8 +78,6 @@ class ImageStore:
         hashing_algo = transfer.check_algorithm(hashing_algo)
         transfer.check_progress(progress)
         transfer.check_body(data)
-        watch = timeutils.StopWatch()
-        watch.start()
         # Before the work: nothing may fail once the claim that would let it be repeated is gone.
         uri = self._uri(image_id)
         with contextlib.ExitStack() as stack:
@@ -122,12 +117,6 @@ class ImageStore:
                     image.create_snap(spec.IMAGE_SNAP)
                     image.protect_snap(spec.IMAGE_SNAP)
                 draft.publish()
-        LOG.info(
-            "stored %s: %d bytes in %.1f s",
-            self._pool.spec(image_id),
-            digests.size,
-            watch.elapsed(),
-        )
         return StoredImage(
             uri,
             digests.size,
@@ -270,7 +259,6 @@ class ImageStore:
                     )
                 removal.check_unwatched(image, 0)
                 removal.take_name_away(claim, image, clones)
-        LOG.info("deleted %s", self._pool.spec(name))
 
     def _draft(self, image_id: str, request: Iterable[object]) -> drafts.Draft:
         return drafts.Draft(

@@ -20,7 +20,7 @@ from typing import Final
 
 from oslo_log import log
 
-from rbdstore import exceptions, spec, threads
+from rbdstore import exceptions, observing, spec, threads
 from rbdstore.driver import Pool
 from rbdstore.undo import Undo
 
@@ -213,6 +213,7 @@ class _Renewer:
                 next_lease.renew()
             except exceptions.LeaseLost as error:
                 LOG.warning("%s", error)
+                observing.happened("lease_lost")
                 self.discard(next_lease)
             except Exception as error:
                 LOG.warning("could not renew the lease on %s: %s", next_lease.key, error)

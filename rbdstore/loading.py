@@ -48,7 +48,7 @@ def load(
     source = f"{_ENABLED} = {section}:{backends[section]}"
     found = _find(backends[section], source)
     values = opts.read(conf, section, _options(found, source))
-    return _open(found, values, section, source)
+    return _open(found, values, section, source, section)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,7 +88,8 @@ def connect(driver: str, /, **options: Any) -> Store:
         )
     source = f"driver {driver}"
     found = _find(driver, source)
-    return _open(found, opts.check(options, _options(found, source)), "", source)
+    values = opts.check(options, _options(found, source))
+    return _open(found, values, "", source, f"{driver}/{values['rbd_pool']}")
 
 
 def administer(driver: str, /, *, keyring: str = "", **options: Any) -> Administration:
@@ -258,8 +259,11 @@ def _options(found: type[driver.Driver], source: str) -> list[cfg.Opt]:
     return list(options.values())
 
 
-def _open(found: type[driver.Driver], values: dict[str, Any], section: str, source: str) -> Store:
-    settings = opts.settings_from(values)
+def _open(
+    found: type[driver.Driver], values: dict[str, Any], section: str, source: str, name: str
+) -> Store:
+    """``name`` is the backend's, for whoever reads logs and metrics."""
+    settings = dataclasses.replace(opts.settings_from(values), backend=name)
     try:
         cluster = found().open({**values, "section": section})
     except exceptions.ConfigError as error:

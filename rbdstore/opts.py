@@ -274,6 +274,12 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         help="How many seconds qemu-img may take to convert an image, the cluster's share "
         "included.",
     ),
+    cfg.BoolOpt(
+        "rbd_metrics",
+        default=False,
+        help="Count what is done with this backend, for Prometheus. It takes the Python package "
+        "prometheus_client; where the figures are to be had, the documentation says.",
+    ),
 )
 """The options that a backend's section has besides its driver's own."""
 
@@ -307,6 +313,7 @@ def settings_from(values: Mapping[str, Any]) -> Settings:
         conversion_address_space=values["image_conversion_address_space_limit"] * units.Gi,
         conversion_cpu_seconds=values["image_conversion_cpu_limit"],
         conversion_seconds=values["image_conversion_time_limit"],
+        metrics=values["rbd_metrics"],
     )
 
 

@@ -7,6 +7,7 @@ call of librbd would hold up all of them.
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -54,7 +55,9 @@ def each(do: Callable[[T], V], things: Iterable[T], *, most: int | None = None) 
     # They are not joined: Python 3.11, interrupted in that, takes a thread that runs for ended.
     try:
         for _ in range(min(most or MOST, len(waiting))):
-            threads.threading.Thread(target=work, daemon=True).start()
+            # What is done there is a part of what the caller is doing (:mod:`rbdstore.observing`).
+            run = contextvars.copy_context().run
+            threads.threading.Thread(target=run, args=(work,), daemon=True).start()
         with changed:
             threads.wait_for(changed, lambda: not busy and bool(errors or not waiting))
     except BaseException as error:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 import tenacity
 from oslo_log import log
 
-from rbdstore import exceptions, gathering, leases, lineage, records, spec
+from rbdstore import exceptions, gathering, leases, lineage, observing, records, spec
 from rbdstore.driver import Image, Parent, Pool, Progress, Snap, TrashEntry
 
 LOG = log.getLogger(__name__)
@@ -281,6 +281,7 @@ def _patient(seconds: float, is_worth_it: Callable[[], bool] = lambda: True) -> 
         ),
         stop=tenacity.stop_after_delay(seconds),
         wait=tenacity.wait_fixed(0.2),
+        before_sleep=lambda _state: observing.happened("in_use_retry"),
         reraise=True,
     )
 

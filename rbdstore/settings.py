@@ -40,6 +40,8 @@ class Settings:
     :ivar destroy_volume_retries: how often clients that have an instance's disks open are waited
         for, and
     :ivar destroy_volume_retry_interval: for how long each time
+    :ivar backend: what it is called in logs and metrics
+    :ivar metrics: whether its operations are counted
     """
 
     pool: str = "rbd"
@@ -67,6 +69,8 @@ class Settings:
     conversion_address_space: int = CONVERSION_ADDRESS_SPACE
     conversion_cpu_seconds: int = CONVERSION_CPU_SECONDS
     conversion_seconds: float = CONVERSION_SECONDS
+    backend: str = ""
+    metrics: bool = False
 
     def object_order(self, default_chunk_size: int) -> int:
         """The base-2 logarithm of a new image's object size."""

@@ -6,18 +6,35 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from rbdstore import backups, disks, exceptions, gc, images, spec, threads, volumes
+from rbdstore import (
+    backups,
+    disks,
+    exceptions,
+    gc,
+    images,
+    metrics,
+    observing,
+    spec,
+    threads,
+    volumes,
+)
 from rbdstore.closing import Closing
 from rbdstore.driver import Cluster, Pool
 from rbdstore.settings import Settings
 from rbdstore.sweepers.findings import Collected
-from rbdstore.trash import deferral, purging
+from rbdstore.trash import deferral
 from rbdstore.trash.purging import Purged
 from rbdstore.views import forest, looking
 from rbdstore.views.forest import Forest
 from rbdstore.views.looking import Tree
 
 T = TypeVar("T")
+
+# The services, each of whose verbs is told of when it has ended.
+_BackupStore = observing.observed(backups.BackupStore, "backups")
+_DiskStore = observing.observed(disks.DiskStore, "disks")
+_ImageStore = observing.observed(images.ImageStore, "images")
+_VolumeStore = observing.observed(volumes.VolumeStore, "volumes")
 
 
 class Store(Closing):
@@ -27,7 +44,12 @@ class Store(Closing):
     """
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
-        """Put the services over ``cluster``, which the store closes with itself."""
+        """Put the services over ``cluster``, which the store closes with itself.
+
+        :raises ConfigError: they are to be counted, and what counts is not installed
+        """
+        if settings.metrics:
+            metrics.enable()
         self._cluster = cluster
         self._settings = settings
         self.reset()
@@ -57,7 +79,7 @@ class Store(Closing):
         """Whole disks, written once, read and cloned many times: Glance's work."""
         with self._lock:
             if self._images is None or self._closed:
-                self._images = self._service(images.ImageStore)
+                self._images = self._service(_ImageStore)
             return self._images
 
     @property
@@ -65,22 +87,20 @@ class Store(Closing):
         """Disks that are written, snapshot, cloned and extended: Cinder's work."""
         with self._lock:
             if self._volumes is None or self._closed:
-                self._volumes = volumes.VolumeStore(
-                    self._open_pool(), self._settings, self._purger
-                )
+                self._volumes = _VolumeStore(self._open_pool(), self._settings, self._purger)
             return self._volumes
 
     @property
     def disks(self) -> disks.DiskStore:
         """Disks of instances, made from images and made into images: Nova's work."""
         with self._lock:
-            return disks.DiskStore(self._open_pool(), self._settings, self.volumes)
+            return _DiskStore(self._open_pool(), self._settings, self.volumes)
 
     @property
     def backups(self) -> backups.BackupStore:
         """Backups of volumes, of this store and of others: cinder-backup's work."""
         with self._lock:
-            return self._service(backups.BackupStore)
+            return self._service(_BackupStore)
 
     def tree(self, name: str, *, every_object: bool = False) -> Tree:
         """All about one image or volume; its clones by their names only.
@@ -119,7 +139,7 @@ class Store(Closing):
         :return: what was purged, and what is kept and why
         :raises InUse: another process is at it
         """
-        return purging.Purging(self._open_pool(), self._settings).run()
+        return self.volumes.purge_deleted()
 
     def gc(self, *, apply: bool = False, older_than: float = 0) -> Collected:
         """Find what crashes, and other drivers, have left in the pool; reclaim it, if asked to.
@@ -132,10 +152,17 @@ class Store(Closing):
         :raises InvalidInput: ``older_than`` is no number of seconds
         :raises InUse: another process is reclaiming
         """
-        collector = gc.Collector(
-            self._open_pool(), self._settings, older_than=gc.check_older_than(older_than)
-        )
-        return collector.reclaim() if apply else collector.look()
+        older_than = gc.check_older_than(older_than)
+        backend = self._settings.backend
+        with observing.operation("gc.reclaim" if apply else "gc.look", backend) as told:
+            collector = gc.Collector(self._open_pool(), self._settings, older_than=older_than)
+            found = collector.reclaim() if apply else collector.look()
+            told.detail = (
+                f"{len(found.findings)} leftovers found, {len(found.reclaimed)} reclaimed, "
+                f"{len(found.left)} left"
+            )
+        observing.collected(backend, found.findings)
+        return found
 
     def _service(self, kind: Callable[[Pool, Settings], T]) -> T:
         return kind(self._open_pool(), self._settings)

@@ -11,7 +11,6 @@ import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from oslo_log import log
 from oslo_utils import units
 
 from rbdstore import deriving, exceptions, limits, snapshots, spec
@@ -20,8 +19,6 @@ from rbdstore.exchange import exporting
 from rbdstore.listing import Volume
 from rbdstore.settings import Settings
 from rbdstore.transfer import reader
-
-LOG = log.getLogger(__name__)
 
 CHUNK_SIZE: Final = 4 * units.Mi
 
@@ -58,7 +55,6 @@ class Upkeep:
         snapshot = spec.check_snapshot_name(snapshot)
         new_name = spec.check_snapshot_name(new_name)
         snapshots.rename(self._pool, volume, snapshot, new_name, self._settings.lease_seconds)
-        LOG.info("renamed %s to %s", self._pool.spec(volume, snapshot), new_name)
 
     def unprotect_snapshot(self, volume: str, snapshot: str) -> None:
         """Let others than this library remove a snapshot, unless clones of format 1 need it.
@@ -109,7 +105,6 @@ class Upkeep:
         with self._pool.open_live(name) as image:
             before = image.features()
             image.set_features(features, enabled=enabled)
-        LOG.info("features of %s were %s", self._pool.spec(name), ", ".join(sorted(before)))
         return before
 
     # Data
@@ -141,9 +136,7 @@ class Upkeep:
                 f"other is the volumes of a store, store.volumes, not {exceptions.shown(other)}"
             )
         origin = other._pool.spec(spec.check_new_name(source))
-        made = self._deriver.from_data(name, str(origin), other.reading(source), CHUNK_SIZE)
-        LOG.info("copied %s to %s", origin, self._pool.spec(name))
-        return made
+        return self._deriver.from_data(name, str(origin), other.reading(source), CHUNK_SIZE)
 
 
 def _check_features(features: Iterable[str]) -> frozenset[str]:

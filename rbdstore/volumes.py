@@ -7,8 +7,6 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from oslo_log import log
-
 from rbdstore import (
     connections,
     deriving,
@@ -30,8 +28,6 @@ from rbdstore.trash import deferral, purging
 from rbdstore.upkeep import CHUNK_SIZE, Upkeep
 
 __all__ = ["CHUNK_SIZE", "Volume", "VolumeFromImage", "VolumeStore"]
-
-LOG = log.getLogger(__name__)
 
 
 class VolumeStore(Upkeep):
@@ -100,7 +96,6 @@ class VolumeStore(Upkeep):
                     claim.note(image_id="")
                     raise
                 volume = Volume(name, size, None, 0, ())
-        LOG.info("created %s, %d bytes", self._pool.spec(name), size)
         return volume
 
     def extend(self, name: str, size: int) -> Volume:
@@ -113,7 +108,6 @@ class VolumeStore(Upkeep):
         size = sizes.check_size(size)
         with self._pool.open_live(name) as image:
             image.resize(size)
-        LOG.info("extended %s to %d bytes", self._pool.spec(name), size)
         return self.get(name)
 
     def rename(self, name: str, new_name: str) -> Volume:
@@ -144,9 +138,7 @@ class VolumeStore(Upkeep):
                 for claim in held.values():
                     claim.note(image_id=image_id)
                 held[new_name].give_name(name)
-            volume = self.get(new_name)
-        LOG.info("renamed %s to %s", self._pool.spec(name), new_name)
-        return volume
+            return self.get(new_name)
 
     def delete(self, name: str, *, wait: float = 0, fence: bool = False) -> None:
         """Delete a volume. One that is not there is no error.
@@ -190,7 +182,6 @@ class VolumeStore(Upkeep):
                 clones = lineage.children(image)
                 removal.check_unwatched(image, 0)
                 removal.take_name_away(claim, image, clones, delay=self._delay())
-        LOG.info("deleted %s", self._pool.spec(name))
 
     def purge_deleted(self) -> purging.Purged:
         """The same as :meth:`rbdstore.Store.purge_deleted`."""
@@ -208,9 +199,7 @@ class VolumeStore(Upkeep):
         transfer.check_progress(progress)
         with self._claim(name, ["flatten"], "none") as claim:
             self._cloner.flatten(claim, name, progress=progress)
-            volume = self.get(name)
-        LOG.info("flattened %s", self._pool.spec(name))
-        return volume
+            return self.get(name)
 
     # Snapshots
 
@@ -224,7 +213,6 @@ class VolumeStore(Upkeep):
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
         snapshots.create(self._pool, volume, snapshot, self._settings.lease_seconds)
-        LOG.info("created %s", self._pool.spec(volume, snapshot))
 
     def delete_snapshot(self, volume: str, snapshot: str) -> None:
         """Delete a snapshot. One that is not there, or whose volume is not, is no error.
@@ -237,7 +225,6 @@ class VolumeStore(Upkeep):
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
         snapshots.delete(self._pool, volume, snapshot, self._settings.lease_seconds)
-        LOG.info("deleted %s", self._pool.spec(volume, snapshot))
 
     def revert_to_snapshot(
         self, volume: str, snapshot: str, *, wait: float = 0, fence: bool = False
@@ -255,7 +242,6 @@ class VolumeStore(Upkeep):
         wait = removal.check_wait(wait)
         removal.check_fence(fence)
         snapshots.rollback(self._pool, volume, snapshot, wait=wait, fence=fence)
-        LOG.info("reverted %s to %s", self._pool.spec(volume), snapshot)
         return self.get(volume)
 
     # Volumes from other things
@@ -275,9 +261,7 @@ class VolumeStore(Upkeep):
         """
         name = spec.check_new_name(name)
         location = cloneable.check(self._pool, uri, disk_format)
-        made = self._deriver.clone(name, location, sizes.check_size_or_none(size))
-        LOG.info("cloned %s from %s", self._pool.spec(name), location.uri)
-        return made
+        return self._deriver.clone(name, location, sizes.check_size_or_none(size))
 
     def create_from_image(
         self,
@@ -314,10 +298,7 @@ class VolumeStore(Upkeep):
         name = spec.check_new_name(name)
         source = imports.Source.of(locations, size, disk_format, open_image)
         transfer.check_progress(progress)
-        made = self._deriver.from_image(name, source, CHUNK_SIZE, progress)
-        way = f"a clone of {made.location}" if made.location else "a copy of its body"
-        LOG.info("created %s from an image, by %s", self._pool.spec(name), way)
-        return made
+        return self._deriver.from_image(name, source, CHUNK_SIZE, progress)
 
     def create_from_snapshot(
         self, name: str, volume: str, snapshot: str, size: int | None = None
@@ -333,9 +314,7 @@ class VolumeStore(Upkeep):
         volume = spec.check_new_name(volume)
         snapshot = spec.check_snapshot_name(snapshot)
         size = sizes.check_size_or_none(size)
-        made = self._deriver.from_snapshot(name, volume, snapshot, size)
-        LOG.info("created %s from %s", self._pool.spec(name), self._pool.spec(volume, snapshot))
-        return made
+        return self._deriver.from_snapshot(name, volume, snapshot, size)
 
     def create_cloned_volume(self, name: str, source: str, size: int | None = None) -> Volume:
         """Make a volume from another, in use or not, as it is now.
@@ -367,9 +346,7 @@ class VolumeStore(Upkeep):
         names = spec.check_new_names(names)
         source = spec.check_new_name(source)
         size = sizes.check_size_or_none(size)
-        made = self._deriver.from_volume(names, source, size)
-        LOG.info("created %d clones of %s", len(names), self._pool.spec(source))
-        return made
+        return self._deriver.from_volume(names, source, size)
 
     # Other things from volumes
 

@@ -16,6 +16,7 @@ LAYERS = (
     {"__init__"},
     {"loading"},
     {"store", "opts"},
+    {"metrics"},
     {"images", "volumes", "disks", "backups", "gc"},
     {"upkeep"},
     {"deriving", "sweepers"},
@@ -27,7 +28,7 @@ LAYERS = (
     {"lineage", "gathering", "leases"},
     {"records", "transfer"},
     {"parallel", "sizes", "undo"},
-    {"driver"},
+    {"driver", "observing"},
     {"settings", "shapes", "sections", "completions", "closing", "threads", "caps"},
     {"spec"},
     {"exceptions"},
@@ -40,6 +41,7 @@ MAY_TEST = "cli/sandbox.py"
 FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", "sections"} | {
     "caps",
     "completions",
+    "observing",
     "parallel",
 }
 

@@ -100,7 +100,12 @@ _DRIVERS: Final = {
     if isinstance(group, cfg.OptGroup)
 }
 # Of what every backend has, what images need and the stock driver has not.
-_FOR_IMAGES: Final = ("rbd_lease_seconds", "rbd_transfer_window", "rbd_transfer_threads")
+_FOR_IMAGES: Final = (
+    "rbd_lease_seconds",
+    "rbd_metrics",
+    "rbd_transfer_window",
+    "rbd_transfer_threads",
+)
 
 
 def _options() -> list[cfg.Opt]:

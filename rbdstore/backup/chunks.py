@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Iterator
 from typing import Final, Generic, Self, TypeVar
 
+from rbdstore import observing
 from rbdstore.closing import Closing
 from rbdstore.completions import Completion
 from rbdstore.driver import Image
@@ -48,6 +49,7 @@ class Ahead(Closing, Generic[T]):
         data = b"" if completion is None else completion.result()
         self._flying.popleft()
         self._taken -= length
+        observing.read(length)
         self._look_ahead()
         return thing, data
 

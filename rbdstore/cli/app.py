@@ -270,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     streams.repair()
     with interrupts.raised() as signals:
         status = RbdStore().run(arguments)
-    if signals.met is not None:
+    if signals.met is not None and not (signals.is_end and status == 0):
         sys.stderr.write(f"rbdstore: ended by {signals.met.name}\n")
         return 128 + signals.met
     return status

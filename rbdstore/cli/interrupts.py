@@ -15,9 +15,25 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclasses.dataclass(slots=True)
 class Signals:
-    """Which signal ended the command, if one did."""
+    """Which signal ended the command, if one did.
+
+    :ivar is_end: the command was to go on until then, and has succeeded
+    """
 
     met: signal.Signals | None = None
+    is_end: bool = False
+
+
+_signals = Signals()
+
+
+@contextlib.contextmanager
+def as_an_end() -> Iterator[None]:
+    """Have a signal end the block, which else would go on for ever; the command has succeeded."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _signals.is_end = True
 
 
 @contextlib.contextmanager
@@ -44,7 +60,8 @@ def raised() -> Iterator[Signals]:
     The services take back what was begun when they meet an exception. A second one, raised in the
     middle of that, would leave things behind.
     """
-    signals = Signals()
+    global _signals
+    signals = _signals = Signals()
 
     def meet(number: int, _frame: FrameType | None) -> None:
         if signals.met is not None:

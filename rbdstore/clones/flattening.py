@@ -10,7 +10,7 @@ from typing import Final
 
 from oslo_log import log
 
-from rbdstore import exceptions, leases, spec, threads
+from rbdstore import exceptions, leases, observing, spec, threads
 from rbdstore.driver import Cluster, Image, Pool, Progress
 from rbdstore.settings import Settings
 
@@ -69,6 +69,7 @@ class Flattener:
                     meanwhile=waiting,
                 ),
                 self._slot(waiting),
+                observing.flattening(self._settings.backend),
             ):
                 if self._settings.flatten_mode == "task" and _has_parent(pool, image_id):
                     self._in_background(image, progress)

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, Literal
 
 from oslo_log import log
-from oslo_utils import timeutils
 
 from rbdstore import exceptions, leases, lineage, reclaim, records, spec, transfer
 from rbdstore.clones.cloning import Cloner
@@ -62,8 +61,6 @@ class Exporter:
 
         :raises Duplicate: there is such an image, or somebody is making it right now
         """
-        watch = timeutils.StopWatch()
-        watch.start()
         if how.flatten == "task" and how.method != "copy":
             # To be told before anything is made, where there are no tasks. Who may not ask for
             # one, or gets no answer, has it flattened here.
@@ -75,16 +72,7 @@ class Exporter:
             _enter(stack, claim)
             image = stack.enter_context(self._pool.open(name))
             self._take_back_earlier(claim, image)
-            made = self._make(claim, image, images, image_id, how)
-        LOG.info(
-            "made %s of %s by %s: %d bytes in %.1f s",
-            images.place(image_id),
-            self._pool.spec(name),
-            made.method,
-            made.size,
-            watch.elapsed(),
-        )
-        return made
+            return self._make(claim, image, images, image_id, how)
 
     @contextlib.contextmanager
     def reading(self, name: str) -> Iterator[Reader]:

@@ -22,7 +22,7 @@ from typing import Any, Literal, Self, get_args
 
 from oslo_log import log
 
-from rbdstore import exceptions, leases, reclaim, spec
+from rbdstore import exceptions, leases, observing, reclaim, spec
 from rbdstore.driver import Parent, Pool
 
 LOG = log.getLogger(__name__)
@@ -296,6 +296,7 @@ class Claim:
     def _succeed(self, predecessor: Journal) -> None:
         """Finish what a dead holder was at."""
         LOG.info("finishing what was cut off on %s", self.pool.spec(self.name))
+        observing.happened("taken_over")
         own, self._journal = self._journal, predecessor
         self._finish()
         self.adopted = predecessor.request == own.request and self._had_effect()

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Self
 
-from rbdstore import exceptions
+from rbdstore import exceptions, observing
 from rbdstore.closing import Closing
 from rbdstore.driver import Image
 from rbdstore.settings import TRANSFER_WINDOW
@@ -16,7 +16,7 @@ from rbdstore.threads import threading
 from rbdstore.transfer import reads
 
 
-class Reader(Closing):
+class Reader(Closing, observing.Stream):
     """The data of an image, as an iterator of bytes that closes itself.
 
     :ivar size: how many bytes it gives in all
@@ -36,9 +36,16 @@ class Reader(Closing):
         self._image = image
         self._snap_id = snap_id
         self._done = False
+        self._end: observing.Ending | None = None
         self._user = threading.local()
         self._user.is_here = True
-        self._pieces: Iterator[bytes] = reads.drain(image, offset, size, window=window)
+        self._reads = reads.drain(image, offset, size, window=window)
+        self._pieces: Iterator[bytes] = self._reads
+
+    def follow(self, count: Callable[[int], object], end: observing.Ending | None = None) -> None:
+        """Tell how many bytes are read, and of the end: with the error, if it was one."""
+        self._reads.count = count
+        self._end = end
 
     def __iter__(self) -> Self:
         return self
@@ -52,8 +59,9 @@ class Reader(Closing):
                 piece = next(self._pieces, None)
                 if piece is None:
                     self._check_still_there()
-        except BaseException:
-            self.close()
+        except BaseException as error:
+            self._stop()
+            self._tell(error)
             raise
         if piece is None:
             self.close()
@@ -62,17 +70,30 @@ class Reader(Closing):
 
     def close(self) -> None:
         """Stop reading. Also done at the end, and when the iterator is forgotten."""
+        self._stop()
+        self._tell(None)
+
+    def _stop(self) -> None:
         self._done = True
         self._image.close()
         # What has been read ahead may be a whole window.
         self._pieces = iter(())
 
+    def _tell(self, error: BaseException | None) -> None:
+        end, self._end = self._end, None
+        if end is not None:
+            end(error)
+
     def __del__(self) -> None:
-        if hasattr(self._user, "is_here") or sys.is_finalizing():
-            self.close()
-        else:
+        if sys.is_finalizing():
+            self._stop()
+            return
+        if hasattr(self._user, "is_here"):
+            self._stop()
+        if not self._done or self._end is not None:
             # The garbage is collected by any thread, also by the one that tells of the ends of
-            # reads: to close is to wait for those.
+            # reads: to close is to wait for those. And in the middle of anything: whoever is told
+            # of the end may be just that.
             threading.Thread(target=self.close, name="rbdstore-close").start()
 
     def _check_still_there(self) -> None:

@@ -9,9 +9,10 @@ nothing is read, if it costs little to know.
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Self
 
+from rbdstore import observing
 from rbdstore.completions import Completion, Ended
 from rbdstore.driver import Extent, Image
 from rbdstore.settings import TRANSFER_WINDOW
@@ -46,6 +47,7 @@ class Reads:
         self._stretches = _stretches(image, self._most, offset, offset + length)
         self._pieces: collections.deque[tuple[int, Completion[bytes]]] = collections.deque()
         self._taken = 0
+        self.count: Callable[[int], object] = observing.read
 
     def __iter__(self) -> Self:
         return self
@@ -88,6 +90,7 @@ class Reads:
         piece = completion.result()
         self._pieces.popleft()
         self._taken -= size
+        self.count(size)
         return piece
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import itertools
 import types
 from typing import Self
 
+from rbdstore import observing
 from rbdstore.completions import Completion
 from rbdstore.driver import Image
 from rbdstore.transfer.window import Piece, Window
@@ -57,6 +58,7 @@ class Writes:
         number = next(self._numbers)
         done = functools.partial(self._done, number, length)
         self._flying[number] = self._image.aio_write(offset, piece, done)
+        observing.written(length)
 
     def _done(self, number: int, length: int) -> None:
         self._ended.append(number)

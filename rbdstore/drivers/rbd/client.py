@@ -26,7 +26,7 @@ import rados
 import tenacity
 from oslo_log import log
 
-from rbdstore import exceptions
+from rbdstore import exceptions, observing
 from rbdstore.drivers.rbd import connecting, errors, full
 from rbdstore.drivers.rbd.health import Health
 from rbdstore.drivers.rbd.options import ClientSettings
@@ -238,6 +238,7 @@ class Client:
         def tell(state: tenacity.RetryCallState) -> None:
             number = state.attempt_number
             LOG.warning("client.%s: no monitor answered, try %d of %d", user, number, most)
+            observing.happened("connect_retry")
 
         return self._noted(
             tenacity.Retrying(
