@@ -11,7 +11,7 @@ from rbdstore.testing import suite
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 
-import small_driver  # noqa: E402
+import small_driver
 
 
 class TestSmallDriver(suite.DriverSuite):

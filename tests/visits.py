@@ -30,6 +30,13 @@ ELSEWHERE = {
     ("README", "import rbdstore"): "test_readme.py",
     ("README", "from oslo_utils import units"): "functional/test_readme.py",
     ("developer/sandbox", "$ rbdstore sandbox up"): "the tour: functional/test_tour.py",
+    (
+        "operator/setup",
+        "$ apt-get install python3-rados python3-rbd qemu-utils qemu-block-extra",
+    ): ("tools/setup-env.sh installs them, and more, before the tests run"),
+    ("operator/setup", "$ python3 -m venv --system-site-packages /opt/rbdstore"): (
+        "needs a registry; tools/setup-env.sh does the same in .venv"
+    ),
     ("benchmarks", "$ .venv/bin/tox run -e bench"): "takes an hour; tests/test_bench.py",
     ("benchmarks", "$ .tox/bench/bin/python bench/transfer.py get --pairs 7"): "as above",
 }
@@ -40,6 +47,8 @@ ON_CEPH = {
     "developer/fixtures",
     "developer/sandbox",
     "operator/configuration",
+    "operator/recovery",
+    "operator/setup",
 }
 
 BACKENDS = {
