@@ -12,7 +12,7 @@ PACKAGE = ROOT / "rbdstore"
 # From the top down; what stands in one line knows nothing of its neighbours.
 LAYERS = (
     {"adapters", "cli"},
-    {"provision"},
+    {"provision", "pictures"},
     {"__init__"},
     {"loading"},
     {"store", "opts"},
@@ -30,7 +30,7 @@ LAYERS = (
     {"parallel", "sizes", "undo"},
     {"driver", "observing"},
     {"settings", "shapes", "sections", "completions", "closing", "threads", "caps"},
-    {"spec"},
+    {"spec", "legible"},
     {"exceptions"},
 )
 

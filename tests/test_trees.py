@@ -4,43 +4,16 @@
 import io
 import json
 
+import forests
 import pytest
+from forests import LIMITS, VOLUMES, alone, chain, link, volume
 from rich import console
 
 from rbdstore.cli import trees
-from rbdstore.driver import Parent
 from rbdstore.views import forest
-from rbdstore.views.looking import Branch, Tree
+from rbdstore.views.looking import Branch
 
-MiB, GiB = 1 << 20, 1 << 30
-
-VOLUMES, IMAGES = ("volumes", ""), ("images", "")
-LIMITS = {VOLUMES: 5, IMAGES: 0}
-
-
-def link(name, snap="rbdstore.clone.0123", pool="volumes"):
-    return Parent(pool, "", name, f"id-{name}", snap)
-
-
-def volume(name, parent=None, *snaps, kind="volume", pool="volumes", **values):
-    values = {"size": 10 * GiB, "used": 4 * MiB, "shared": 8 * MiB if parent else 0} | values
-    snaps = snaps or (Branch("rbdstore.clone.0123", 1, GiB, "clones", parent=parent),)
-    return Tree(pool, "", name, f"id-{name}", kind, parent=parent, snaps=snaps, **values)
-
-
-def alone(name, **values):
-    values = {"size": 10 * GiB, "used": 0, "shared": 0} | values
-    return Tree("volumes", "", name, f"id-{name}", values.pop("kind", "volume"), **values)
-
-
-def chain(name, length):
-    """Clones of clones, as deep as ``length`` says."""
-    found = [volume(f"{name}-0")]
-    for number in range(1, length + 1):
-        found.append(volume(f"{name}-{number}", link(f"{name}-{number - 1}")))
-    # The last has nothing below it.
-    found[-1] = volume(f"{name}-{length}", found[-1].parent, Branch("snap", kind="image"))
-    return found
+GiB, MiB = forests.GiB, forests.MiB
 
 
 def shown(*found, limits=LIMITS):

@@ -4,20 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from cliff import columns
 
 from rbdstore.cli import shapes
+from rbdstore.pictures import words
 from rbdstore.views.looking import Branch, Tree
-
-_KINDS: Final = {
-    "user": "",
-    "image": "the image's own",
-    "clones": "carries clones",
-    "deleted": "deleted, kept for its clones",
-    "backup": "of a backup",
-}
 
 
 class _Snapshots(columns.FormattableColumn[tuple[Branch, ...]]):
@@ -31,7 +24,7 @@ class _Snapshots(columns.FormattableColumn[tuple[Branch, ...]]):
                     [
                         shapes.printable(branch.name),
                         shapes.Size(branch.size).human_readable(),
-                        _KINDS[branch.kind],
+                        words.SNAP_KINDS[branch.kind],
                     ],
                 )
             )

@@ -12,9 +12,11 @@ from typing import Final
 from cliff import columns
 
 from rbdstore import exceptions, sizes, spec
+from rbdstore.legible import PREFIXES
+from rbdstore.legible import printable as printable
+from rbdstore.legible import size_text as size_text
 
-_PREFIXES: Final = "KMGTPE"
-_SIZE: Final = re.compile(rf"(\d+(?:\.\d+)?) ?(?:([{_PREFIXES}])(iB)?|B)", re.ASCII)
+_SIZE: Final = re.compile(rf"(\d+(?:\.\d+)?) ?(?:([{PREFIXES}])(iB)?|B)", re.ASCII)
 
 
 def size(text: str) -> int:
@@ -29,24 +31,13 @@ def size(text: str) -> int:
             f"{text!r} is no size: give a number and a unit, such as 20GiB, 512MiB or 4096B"
         )
     number, prefix = decimal.Decimal(match[1]), match[2]
-    found = number * 1024 ** (_PREFIXES.index(prefix) + 1 if prefix else 0)
+    found = number * 1024 ** (PREFIXES.index(prefix) + 1 if prefix else 0)
     if found != int(found):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of bytes")
     try:
         return sizes.check_size(int(found))
     except exceptions.InvalidSize as error:
         raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def size_text(number: int) -> str:
-    """The other way round, for people: ``20 GiB``, ``1.5 GiB``, ``100 B``; rounded."""
-    value, unit = decimal.Decimal(number), "B"
-    for prefix in _PREFIXES:
-        if value < 1024:
-            break
-        value, unit = value / 1024, f"{prefix}iB"
-    digits = f"{value:.1f}".removesuffix(".0")
-    return f"{digits} {unit}"
 
 
 def snapshot(text: str) -> tuple[str, str]:
@@ -110,11 +101,6 @@ class Lines(columns.FormattableColumn[list[str]]):
 
     def human_readable(self) -> str:
         return "\n".join(map(printable, self._value))
-
-
-def printable(text: str) -> str:
-    """Text that a terminal shows and does not obey: other clients give images any name."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def parent(found: spec.ImageSpec | None) -> Maybe:

@@ -8,12 +8,13 @@ than its image does. What stands alone comes last in each pool. Nothing depends 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import IO, Any, Final
 
 from rich import cells, console, text, tree
 
 from rbdstore.cli import shapes
+from rbdstore.pictures import words
 from rbdstore.views.forest import Forest
 from rbdstore.views.looking import Branch, Tree
 
@@ -21,13 +22,11 @@ from rbdstore.views.looking import Branch, Tree
 _INDENT: Final = 4
 # What is longer moves its own line's columns, not everybody's.
 _WIDEST: Final = 72
-_MOST_NAMES: Final = 5
 
-_KINDS: Final = {
-    "image": "image",
-    "draft": "unfinished",
-    "deleted": "deleted, kept for its clones",
-}
+# A volume is what is to be expected.
+_TOLD: Final = ("image", "draft", "deleted")
+# How a note is drawn.
+_STYLES: Final = {"open": "green"}
 
 
 @dataclasses.dataclass(slots=True)
@@ -52,7 +51,7 @@ def show(forest: Forest, out: IO[str]) -> None:
     # Rich cuts a tree off at the console's edge.
     writer = _Console(file=out, width=widest + 1, markup=False, emoji=False, highlight=False)
     writer.print(drawn)
-    for line in summary(forest):
+    for line in words.summary(forest):
         writer.print(line, soft_wrap=True)
 
 
@@ -65,22 +64,6 @@ class _Console(console.Console):
 def draw(forest: Forest) -> tree.Tree:
     """The forest without its summary, for a console wide enough."""
     return _draw(_pools(forest))[0]
-
-
-def summary(forest: Forest) -> list[str]:
-    """What there is, and what needs looking after."""
-    found = [each for each in forest if not each.outside]
-    snaps = sum(len(each.snaps) for each in found)
-    size = shapes.size_text(sum(each.size or 0 for each in found))
-    lines = [f"{_count(len(found), 'image')}, {_count(snaps, 'snapshot')}, {size} provisioned"]
-    for what, some in (
-        ("deeper than allowed", [each for each in found if each.is_too_deep]),
-        ("cannot be looked at", [each for each in found if each.problem]),
-        ("unfinished", [each for each in found if each.kind == "draft"]),
-    ):
-        if some:
-            lines.append(f"{len(some)} {what}: {_some(str(each.spec) for each in some)}")
-    return lines
 
 
 def as_dicts(forest: Forest) -> list[dict[str, Any]]:
@@ -176,7 +159,7 @@ def _columns(found: Tree) -> tuple[str, ...]:
     shared = "?" if found.shared is None else shapes.size_text(found.shared)
     depth = ""
     if found.depth:
-        depth = f"depth {found.depth}" + ("" if found.limit is None else f"/{found.limit}")
+        depth = f"depth {words.depth(found)}"
     return (
         f"{shapes.size_text(found.size):>10}",
         f"used {used:>10}",
@@ -197,34 +180,8 @@ def _style(found: Tree) -> str:
 
 def _notes(found: Tree) -> list[tuple[str, str]]:
     """Texts, each with its style."""
-    notes = []
-    if found.kind in _KINDS:
-        notes.append((_KINDS[found.kind], ""))
-    if found.trashed:
-        notes.append(("in the trash", ""))
-    if found.watchers:
-        notes.append((f"open by {_some(found.watchers)}", "green"))
-    quiet = [snap.name for snap in found.snaps if not snap.clones and snap.kind != "image"]
-    if quiet:
-        notes.append((f"snapshots {_some(quiet)}", ""))
-    if found.parent is None and any(snap.parent for snap in found.snaps):
-        notes.append(("flattened, but its snapshots need the parent", ""))
-    if any(snap.may_have_more for snap in found.snaps):
-        notes.append(("may have clones in pools that cannot be looked into", ""))
-    if found.problem:
-        notes.append((shapes.printable(found.problem), ""))
-    return notes
-
-
-def _some(names: Iterable[str]) -> str:
-    found = [shapes.printable(name) for name in names]
-    shown = ", ".join(found[:_MOST_NAMES])
-    more = len(found) - _MOST_NAMES
-    return f"{shown} and {more} more" if more > 0 else shown
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    notes = [(words.KINDS[found.kind], "")] if found.kind in _TOLD else []
+    return notes + [(text, _STYLES.get(how, "")) for text, how in words.notes(found)]
 
 
 # Lines
