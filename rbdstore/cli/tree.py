@@ -4,12 +4,17 @@
 from __future__ import annotations
 
 import argparse
+import datetime
+import io
 import json
+from typing import IO
 
 import yaml
 
 from rbdstore import loading
-from rbdstore.cli import base, trees
+from rbdstore.cli import base, files, trees
+from rbdstore.pictures import dot, html, svg
+from rbdstore.views.forest import Forest
 
 
 class Show(base.Command):
@@ -38,10 +43,15 @@ class Show(base.Command):
         parser.add_argument(
             "-f",
             "--format",
-            choices=("tree", "json", "yaml"),
+            choices=("tree", "dot", "svg", "html", "json", "yaml"),
             default="tree",
-            help="the output format (default: %(default)s)",
+            help="lines of text; a graph for Graphviz; a drawing, to be printed; a page, to fold "
+            "and to search; or plain values (default: %(default)s)",
         )
+        parser.add_argument(
+            "-o", "--output", metavar="FILE", default=files.STREAM, help="write it there"
+        )
+        parser.add_argument("--force", action="store_true", help="replace a file that is there")
 
     def take_action(self, parsed_args: argparse.Namespace) -> None:
         names: list[str | None] = [*dict.fromkeys(parsed_args.backends)]
@@ -49,10 +59,26 @@ class Show(base.Command):
             names = [found.name for found in loading.backends(self.program.config_file)]
         first, *others = [self.store(name) for name in names or [None]]
         forest = first.forest(*others, every_object=parsed_args.every_object)
-        out = self.app.stdout
-        if parsed_args.format == "tree":
-            trees.show(forest, out)
-        elif parsed_args.format == "json":
-            out.write(json.dumps(trees.as_dicts(forest), indent=2) + "\n")
-        else:
-            yaml.safe_dump(trees.as_dicts(forest), out, sort_keys=False)
+        if parsed_args.output == files.STREAM:
+            _write(forest, parsed_args.format, self.app.stdout)
+            return
+        text = io.StringIO()
+        _write(forest, parsed_args.format, text)
+        with files.writing(parsed_args.output, force=parsed_args.force) as (file, _sparse):
+            file.write(text.getvalue().encode(errors="backslashreplace"))
+
+
+def _write(forest: Forest, how: str, out: IO[str]) -> None:
+    now = datetime.datetime.now(datetime.UTC)
+    if how == "tree":
+        trees.show(forest, out)
+    elif how == "json":
+        out.write(json.dumps(trees.as_dicts(forest), indent=2) + "\n")
+    elif how == "yaml":
+        yaml.safe_dump(trees.as_dicts(forest), out, sort_keys=False)
+    elif how == "dot":
+        out.write(dot.draw(forest))
+    elif how == "svg":
+        out.write(svg.draw(forest, now))
+    else:
+        out.write(html.draw(forest, now))

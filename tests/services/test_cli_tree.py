@@ -2,6 +2,7 @@
 """``rbdstore tree``: the forest as a command, in its formats. What it draws: test_trees."""
 
 import re
+import xml.etree.ElementTree as ET
 
 import commands
 import pytest
@@ -63,6 +64,24 @@ def test_json_and_yaml(shell, clones, place):
     assert (volume["name"], volume["depth"], volume["limit"]) == ("volume-1", 1, 5)
     assert volume["size"] == 9 * MiB
     assert yaml.safe_load(shell.ok("tree", "--all", "--format", "yaml")) == [tree]
+
+
+def test_pictures(shell, clones):
+    assert shell.ok("tree", "--format", "dot").startswith("digraph")
+    assert ET.fromstring(shell.ok("tree", "--format", "svg")).tag.endswith("}svg")
+    page = shell.ok("tree", "volumes", "images", "--format", "html")
+    assert page.count('role="treeitem"') == 3
+
+
+@pytest.mark.parametrize("how", ["tree", "dot", "svg", "html", "json", "yaml"])
+def test_a_file(shell, clones, tmp_path, how):
+    written = tmp_path / "tree"
+    assert shell.ok("tree", "--format", how, "--output", str(written)) == ""
+    assert "volume-2" in written.read_text()
+    refused = shell.fails("tree", "--format", how, "-o", str(written))
+    assert "--force replaces it" in refused
+    shell.ok("tree", "--format", how, "-o", str(written), "--force")
+    assert [each.name for each in tmp_path.iterdir() if "tree" in each.name] == ["tree"]
 
 
 def test_an_empty_pool(shell):
