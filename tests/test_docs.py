@@ -18,7 +18,7 @@ def test_each_block_is_carried_out_somewhere():
     """By these tests, or by the one that the table names."""
     for block in pages.all_blocks():
         known = (block.page, block.begin) in visits.ELSEWHERE
-        if block.language in ("python", "console", "ini") or block.page in SWITCHING:
+        if block.language in {*visits.FOLLOWED, "ini"} or block.page in SWITCHING:
             continue
         assert known, f"{block} is carried out by no test"
 

@@ -71,6 +71,13 @@ def run(child, command):
     return printed, status
 
 
+def succeed(child, text):
+    """Type in commands, of which it does not matter what they print."""
+    for command in re.sub(r"\\\n\s*", "", text).splitlines():
+        printed, status = run(child, command)
+        assert status == 0, f"{command}\n{printed}"
+
+
 def take(child, words):
     """Type in the README's block that has these words."""
     type_in(child, readme.block("console", words))

@@ -6,7 +6,8 @@ In a folder of the page's own is ``rbdstore.conf``, with the backends ``images``
 
 * kept in the file that its caption names, where it has one;
 * carried out, if it is Python; with what the blocks before it have defined;
-* typed into a shell, if it is of a console, and must print what is written below it;
+* typed into a shell, if it is of a console, and must print what is written below it, or, if it has
+  commands alone, must succeed;
 * held against the options that there are, if it is a configuration (:mod:`confblocks`).
 
 What a page takes for granted is in :mod:`before`.
@@ -51,6 +52,8 @@ ON_CEPH = {
     "operator/setup",
 }
 
+FOLLOWED = {"python", "console", "shell"}
+
 BACKENDS = {
     "images": "glance",
     "volumes": "cinder",
@@ -77,7 +80,7 @@ def configuration(driver, section):
 
 
 def is_followed(block):
-    return block.language in ("python", "console") and (block.page, block.begin) not in ELSEWHERE
+    return block.language in FOLLOWED and (block.page, block.begin) not in ELSEWHERE
 
 
 def pages_to_follow(*, on_ceph):
@@ -115,6 +118,8 @@ def follow(page, folder, place, *, conf_path="/etc/ceph/ceph.conf", **environmen
                 continue
             elif block.language == "console":
                 tour.type_in(child, text)
+            elif block.language == "shell":
+                tour.succeed(child, text)
             else:
                 # So that an error tells the line of the page.
                 code = compile("\n" * (block.line - 1) + text, str(pages.path(page)), "exec")
