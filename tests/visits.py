@@ -39,6 +39,7 @@ ELSEWHERE = {
     ("operator/setup", "$ python3 -m venv --system-site-packages /opt/rbdstore"): (
         "needs a registry; tools/setup-env.sh does the same in .venv"
     ),
+    ("operator/provision", "roles: [glance, cinder]"): "the block after it reads it as site.yaml",
     ("benchmarks", "$ .venv/bin/tox run -e bench"): "takes an hour; tests/test_bench.py",
     ("benchmarks", "$ .tox/bench/bin/python bench/transfer.py get --pairs 7"): "as above",
 }
@@ -51,6 +52,7 @@ ON_CEPH = {
     "operator/configuration",
     "operator/recovery",
     "operator/setup",
+    "operator/provision",
 }
 
 FOLLOWED = {"python", "console", "shell"}
