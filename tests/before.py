@@ -139,6 +139,7 @@ PAGES = {
     "developer/instances": instances,
     "operator/backup": backup,
     "operator/flatten": flatten,
+    "operator/pictures": flatten,
     "operator/recovery": recovery,
     "operator/configuration": configuration,
     "reference/command-line": command_line,

@@ -11,6 +11,8 @@ extensions = [
     "sphinx.ext.autodoc",
 ]
 html_theme = "openstackdocs"
+# The theme would have another licence stand below each page.
+templates_path = ["_templates"]
 openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 openstackdocs_pdf_link = False
