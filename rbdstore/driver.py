@@ -36,6 +36,7 @@ from typing import Any, ClassVar
 from oslo_config import cfg
 
 from rbdstore import exceptions
+from rbdstore.checks import Check
 from rbdstore.closing import Closing
 from rbdstore.completions import Completion, Ended, Postponed
 from rbdstore.shapes import (
@@ -57,6 +58,7 @@ __all__ = [
     "API_VERSION",
     "Access",
     "Administration",
+    "Check",
     "Child",
     "Cluster",
     "Completion",
@@ -100,6 +102,26 @@ class Driver(abc.ABC):
 
         :raises ConfigError: an option is wrong, or a file it names cannot be used
         """
+
+    def checks(self, options: Mapping[str, Any], *, writes: bool) -> Iterator[Check]:
+        """What ``rbdstore doctor`` is to look at before it opens the backend, in that order.
+
+        Each check is looked at before the next one is asked for; what they share is kept until
+        the iterator is closed. Nothing may be changed by them. A driver may leave it at none:
+        what the services need of any driver, the doctor tries itself.
+
+        :param options: those of :meth:`open`, which may be wrong
+        :param writes: whether the backend's user is to write in its pool
+        """
+        return iter(())
+
+    def limited(self, options: Mapping[str, Any], seconds: int) -> Mapping[str, Any]:
+        """The options with which no request to the cluster is waited for any longer than that.
+
+        For whoever would rather be told that there is no answer. A driver that does not wait for
+        others may leave it at this.
+        """
+        return options
 
     def administer(self, options: Mapping[str, Any], *, keyring: str = "") -> Administration:
         """Connect to the cluster that ``options`` describe, as whoever sets it up.

@@ -162,7 +162,14 @@ class ConversionFailed(RbdStoreError):
 
 
 class PermissionDenied(RbdStoreError):
-    """The user that the backend connects as lacks a capability. The text says which to grant."""
+    """The user that the backend connects as lacks a capability. The text says which to grant.
+
+    :ivar mend: the line for an operator's shell that grants it, where that is known
+    """
+
+    def __init__(self, message: str, *, spec: ImageSpec | None = None, mend: str = "") -> None:
+        super().__init__(message, spec=spec)
+        self.mend = mend
 
 
 class ReadOnly(RbdStoreError):

@@ -35,8 +35,8 @@ def load(
     :param backend: its name in ``enabled_backends``; None: ``default_backend``, or the only one
     :raises ConfigError: naming section, option and mend
     """
-    conf = _configuration(conf)
-    backends, default = _enabled(conf)
+    conf = configuration(conf)
+    backends, default = enabled(conf)
     section = _choose(backends, default, backend)
     known = conf.list_all_sections()
     # A section may also have been made by whoever registered options and set them.
@@ -46,8 +46,8 @@ def load(
             f"backend's options, or take {section}:{backends[section]} out of {_ENABLED}"
         )
     source = f"{_ENABLED} = {section}:{backends[section]}"
-    found = _find(backends[section], source)
-    values = opts.read(conf, section, _options(found, source))
+    found = find(backends[section], source)
+    values = opts.read(conf, section, options_of(found, source))
     return _open(found, values, section, source, section)
 
 
@@ -69,7 +69,7 @@ def backends(conf: cfg.ConfigOpts | str | os.PathLike[str] | None = None) -> lis
     :param conf: as for :func:`load`
     :raises ConfigError: there is none, or the section [rbdstore] is wrong
     """
-    found, default = _enabled(_configuration(conf))
+    found, default = enabled(configuration(conf))
     if default or len(found) < 2:
         default = _choose(found, default, None)
     return [Backend(name, driver, name == default) for name, driver in found.items()]
@@ -87,8 +87,8 @@ def connect(driver: str, /, **options: Any) -> Store:
             f"a driver is named by text, such as 'rbd', not by {exceptions.shown(driver)}"
         )
     source = f"driver {driver}"
-    found = _find(driver, source)
-    values = opts.check(options, _options(found, source))
+    found = find(driver, source)
+    values = opts.check(options, options_of(found, source))
     return _open(found, values, "", source, f"{driver}/{values['rbd_pool']}")
 
 
@@ -103,10 +103,10 @@ def administer(driver: str, /, *, keyring: str = "", **options: Any) -> Administ
     :raises Unreachable: no monitor answers, or the key is refused
     """
     source = f"driver {driver}"
-    found = _find(driver, source)
+    found = find(driver, source)
     if not hasattr(found, "administer"):
         raise exceptions.NotSupported(f"{source}: it has no cluster that would want to be set up")
-    values = opts.check(options, _options(found, source))
+    values = opts.check(options, options_of(found, source))
     return found().administer(values, keyring=keyring)
 
 
@@ -122,11 +122,11 @@ def list_opts() -> list[tuple[str | cfg.OptGroup, list[cfg.Opt]]]:
             help=f"A backend of the driver {found.name}. There may be any number of them: the "
             "section's name is the backend's, in enabled_backends.",
         )
-        sections.append((group, _options(found.plugin, f"driver {found.name}")))
+        sections.append((group, options_of(found.plugin, f"driver {found.name}")))
     return sections
 
 
-def _configuration(conf: cfg.ConfigOpts | str | os.PathLike[str] | None) -> cfg.ConfigOpts:
+def configuration(conf: cfg.ConfigOpts | str | os.PathLike[str] | None) -> cfg.ConfigOpts:
     if isinstance(conf, cfg.ConfigOpts):
         return conf
     files = None if conf is None else [_path(conf)]
@@ -146,7 +146,7 @@ def _configuration(conf: cfg.ConfigOpts | str | os.PathLike[str] | None) -> cfg.
     return private
 
 
-def _enabled(conf: cfg.ConfigOpts) -> tuple[Mapping[str, str], str | None]:
+def enabled(conf: cfg.ConfigOpts) -> tuple[Mapping[str, str], str | None]:
     """The backends, each with its driver, and what is said of the default."""
     values = opts.read(conf, opts.GROUP, opts.BACKENDS)
     return values["enabled_backends"] or {}, values["default_backend"]
@@ -189,7 +189,7 @@ def _choose(backends: Mapping[str, str], default: str | None, wanted: str | None
     return next(iter(backends))
 
 
-def _find(name: str, source: str) -> type[driver.Driver]:
+def find(name: str, source: str) -> type[driver.Driver]:
     """Return the class of an installed driver.
 
     :param source: where the name is from, for the texts of errors
@@ -202,6 +202,13 @@ def _find(name: str, source: str) -> type[driver.Driver]:
             f"that, or repair the package that brings the driver ({error})"
         ) from error
 
+    # Asked for one that is missing, stevedore logs a warning beside the error.
+    if name not in _installed():
+        installed = ", ".join(_installed()) or "none, not even rbdstore's own: is it installed?"
+        raise exceptions.ConfigError(
+            f"{source}: there is no driver {name!r}; install the package that brings it, or name "
+            f"one of those installed: {installed}"
+        )
     try:
         manager: stevedore.DriverManager[driver.Driver] = stevedore.DriverManager(
             NAMESPACE,
@@ -209,12 +216,6 @@ def _find(name: str, source: str) -> type[driver.Driver]:
             on_load_failure_callback=failed,
             on_missing_entrypoints_callback=None,
         )
-    except stevedore_exceptions.NoMatches as error:
-        installed = ", ".join(_installed()) or "none, not even rbdstore's own: is it installed?"
-        raise exceptions.ConfigError(
-            f"{source}: there is no driver {name!r}; install the package that brings it, or name "
-            f"one of those installed: {installed}"
-        ) from error
     except stevedore_exceptions.MultipleMatches as error:
         raise exceptions.ConfigError(
             f"{source}: several installed packages bring a driver {name!r}; uninstall all but "
@@ -248,7 +249,7 @@ def _skip(_manager: object, entry_point: object, error: BaseException) -> None:
     LOG.warning("%s is left out: %s", entry_point, error)
 
 
-def _options(found: type[driver.Driver], source: str) -> list[cfg.Opt]:
+def options_of(found: type[driver.Driver], source: str) -> list[cfg.Opt]:
     options = {opt.dest: opt for opt in opts.COMMON}
     for opt in getattr(found, "OPTIONS", ()):
         if options.setdefault(opt.dest, opt) != opt:

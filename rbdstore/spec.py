@@ -20,6 +20,8 @@ Every name that is found on disk is made here, so that this file is the whole li
 ``rbdstore.backups``               object: which backups there are
 ``rbdstore.lease.<name>``          object: who makes, renames or deletes that name, and how far
 ``rbdstore.image.<image id>``      object: what was cloned from that image, and if it is deleted
+``rbdstore.probe.<random>``        what ``rbdstore doctor`` tries things with: there are drafts of
+                                   it, and its lease, while that is at work; no image ever has it
 =================================  ===============================================================
 """
 
@@ -49,6 +51,7 @@ BACKUP_PREFIX: Final = RESERVED_PREFIX + "backup."
 BACKUP_INDEX: Final = RESERVED_PREFIX + "backups"
 LEASE_PREFIX: Final = RESERVED_PREFIX + "lease."
 RECORD_PREFIX: Final = RESERVED_PREFIX + "image."
+PROBE_PREFIX: Final = RESERVED_PREFIX + "probe."
 DISK_KINDS: Final = ("", "local", "swap", "config")
 _DRAFT: Final = re.compile(r"(.+)\.[0-9a-f]{8}\.partial", re.DOTALL)
 _OURS: Final = re.compile(
@@ -266,6 +269,11 @@ def draft_name(name: str) -> str:
     goes on, must not touch what its successor is making.
     """
     return f"{name}.{uuid.uuid4().hex[:8]}{PARTIAL_SUFFIX}"
+
+
+def new_probe() -> str:
+    """A fresh name to try things with: of what it stands for, there are only ever drafts."""
+    return PROBE_PREFIX + uuid.uuid4().hex[:8]
 
 
 def is_draft(name: object) -> bool:

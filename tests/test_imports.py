@@ -12,6 +12,7 @@ PACKAGE = ROOT / "rbdstore"
 # From the top down; what stands in one line knows nothing of its neighbours.
 LAYERS = (
     {"adapters", "cli"},
+    {"doctor"},
     {"provision", "pictures"},
     {"__init__"},
     {"loading"},
@@ -29,7 +30,7 @@ LAYERS = (
     {"records", "transfer"},
     {"parallel", "sizes", "undo"},
     {"driver", "observing"},
-    {"settings", "shapes", "sections", "completions", "closing", "threads", "caps"},
+    {"settings", "shapes", "sections", "completions", "closing", "threads", "caps"} | {"checks"},
     {"spec", "legible"},
     {"exceptions"},
 )
@@ -40,6 +41,7 @@ BESIDE = {"drivers", "testing"}
 MAY_TEST = "cli/sandbox.py"
 FOR_DRIVERS = {"driver", "shapes", "spec", "exceptions", "threads", "settings", "sections"} | {
     "caps",
+    "checks",
     "completions",
     "observing",
     "parallel",

@@ -42,7 +42,7 @@ import random
 import sys
 
 import rbdstore
-from rbdstore import exceptions
+from rbdstore import doctor, exceptions
 from rbdstore.spec import ImageSpec
 
 MiB = 1 << 20
@@ -71,6 +71,11 @@ def fails(kind, call, *args, **kwargs):
         return error
     raise AssertionError(f"{call.__name__}{args} did not raise {kind.__name__}")
 
+
+# What a service does is tried, by a doctor that knows nothing of the driver either.
+with doctor.Examination(conf) as examination:
+    results = [*examination.look(), *examination.attempt()]
+said["doctor"] = [doctor.worst(results), sum(each.check == "undo" for each in results)]
 
 with rbdstore.load(conf) as store, rbdstore.load(conf, "images") as glance:
     images, volumes = glance.images, store.volumes
@@ -236,6 +241,7 @@ def test_a_driver_chosen_in_a_conf_file_carries_every_verb(installed, tmp_path):
     done = run(installed, JOB, str(conf))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
+        "doctor": ["pass", 2],
         "modules": [],
         "left": {},
         "driver": "rbdstore_memory.driver",

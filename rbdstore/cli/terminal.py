@@ -90,6 +90,17 @@ def many_steps() -> Iterator[Callable[[str], Progress] | None]:
         yield begin
 
 
+@contextlib.contextmanager
+def working() -> Iterator[Callable[[str], object]]:
+    """Give what shows, while something is waited for, how far it is: the last thing done."""
+    out = stderr()
+    if not out.is_terminal:
+        yield lambda _text: None
+        return
+    with out.status("") as status:
+        yield lambda said: status.update(text.Text(shapes.printable(said)))
+
+
 def confirm(verb: str, things: Sequence[str], *, yes: bool) -> None:
     """Ask before several things are destroyed by one command.
 

@@ -15,7 +15,7 @@ from rbdstore.drivers.rbd import errors
 from rbdstore.drivers.rbd.options import ClientSettings
 
 # Releases whose clients know clone format 1 only. From mimic on they know 2.
-_BEFORE_MIMIC: Final = (
+BEFORE_MIMIC: Final = (
     *("argonaut", "bobtail", "cuttlefish", "dumpling", "emperor", "firefly"),
     *("giant", "hammer", "infernalis", "jewel", "kraken", "luminous"),
 )
@@ -77,7 +77,7 @@ def _clone_format(client: rados.Rados, settings: ClientSettings) -> int:
     result, output, message = client.mon_command(command, b"")
     if result:
         raise errors.from_errno(result, message, user=settings.user, service="mon")
-    return 1 if output.decode().strip() in _BEFORE_MIMIC else 2
+    return 1 if output.decode().strip() in BEFORE_MIMIC else 2
 
 
 def _explained(

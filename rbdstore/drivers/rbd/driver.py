@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from rbdstore import driver, exceptions
+from rbdstore.checks import Check
+from rbdstore.drivers.rbd import diagnosis
 from rbdstore.drivers.rbd import options as rbd_options
 
 
@@ -24,6 +26,17 @@ class RbdDriver(driver.Driver):
             # Not at the top: whoever lists or configures drivers need not have the bindings.
             from rbdstore.drivers.rbd.cluster import RbdCluster
         return RbdCluster(rbd_options.read(options))
+
+    def checks(self, options: Mapping[str, Any], *, writes: bool) -> Iterator[Check]:
+        return diagnosis.checks(options, writes=writes)
+
+    def limited(self, options: Mapping[str, Any], seconds: int) -> Mapping[str, Any]:
+        """The same, with one try to connect."""
+        limits = {
+            name: min(filter(None, (max(0, options.get(name) or 0), seconds)))
+            for name in ("rados_connect_timeout", "rbd_operation_timeout")
+        }
+        return {**options, **limits, "rados_connection_retries": 1}
 
     def administer(
         self, options: Mapping[str, Any], *, keyring: str = ""

@@ -216,10 +216,12 @@ def denied(
     if cap is None:
         cap = caps.writing(pool) if pool and service != "mon" else caps.MONITORS
     where = f" in pool {pool}" if pool else ""
+    line = caps.line(user, service, cap)
     return exceptions.PermissionDenied(
         f"client.{user} may not do this{where}: it lacks the {service} capability `{cap}`, which "
-        f"is added to those it has by `{caps.line(user, service, cap)}`",
+        f"is added to those it has by `{line}`",
         spec=spec,
+        mend=line,
     )
 
 

@@ -183,7 +183,7 @@ def read(options: Mapping[str, Any]) -> RbdOptions:
     return RbdOptions(
         section=section,
         client=ClientSettings(
-            conf=_conf(values["rbd_ceph_conf"], values["rbd_cluster_name"], section),
+            conf=find_conf(values["rbd_ceph_conf"], values["rbd_cluster_name"], section),
             user=values["rbd_user"] or "admin",
             cluster_name=values["rbd_cluster_name"],
             clone_format=values["rbd_clone_format"],
@@ -213,7 +213,11 @@ def feature_names(bits: int) -> frozenset[str]:
     return frozenset(name for name, bit in FEATURES.items() if bits & bit)
 
 
-def _conf(path: str, cluster_name: str, section: str) -> str:
+def find_conf(path: str, cluster_name: str, section: str) -> str:
+    """The ceph.conf that a section means.
+
+    :raises ConfigError: there is none, or it cannot be read
+    """
     if path:
         path = os.path.expanduser(path)
         places = [path]

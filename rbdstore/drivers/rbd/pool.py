@@ -160,6 +160,12 @@ class RbdPool(driver.Pool):
                 raise exceptions.SnapshotNotFound(
                     "no such image or snapshot", spec=source
                 ) from exc
+            except rbd.PermissionError as exc:
+                if parent.name == self.name:
+                    raise
+                # Who makes something here has a lease here: it is the parent's list of clones.
+                user, cap = self.cluster.options.client.user, caps.reading(parent.name)
+                raise errors.denied(user, source, parent.name, cap) from exc
             except rbd.InvalidArgument as exc:
                 raise exceptions.NotCloneable(
                     "its snapshot is not protected, as clone format 1 wants it, or it lacks the "
