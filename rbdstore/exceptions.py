@@ -164,12 +164,16 @@ class ConversionFailed(RbdStoreError):
 class PermissionDenied(RbdStoreError):
     """The user that the backend connects as lacks a capability. The text says which to grant.
 
-    :ivar mend: the line for an operator's shell that grants it, where that is known
+    :ivar lacking: what it may not do, and what it lacks
+    :ivar mend: the line for an operator's shell that grants it; empty: not known
     """
 
     def __init__(self, message: str, *, spec: ImageSpec | None = None, mend: str = "") -> None:
-        super().__init__(message, spec=spec)
+        self.lacking = message
         self.mend = mend
+        if mend:
+            message += f", which is added to those it has by `{mend}`"
+        super().__init__(message, spec=spec)
 
 
 class ReadOnly(RbdStoreError):

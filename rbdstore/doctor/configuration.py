@@ -90,15 +90,17 @@ class Configuration:
 
     def _backends(self) -> Outcome:
         said = self._strange(opts.GROUP, list(opts.BACKENDS))
+        place = self._place(opts.GROUP)
+        problem = "none is enabled"
+        default = None
         try:
             self.enabled, default = loading.enabled(self.conf)
         except exceptions.ConfigError as error:
-            return failed(str(error), *said)
-        shown = ", ".join(f"{name}:{driver}" for name, driver in self.enabled.items())
-        place = self._place(opts.GROUP)
+            problem = str(error)
         if not self.enabled:
             found = dict(self._sections_unused()) or {"volumes": "rbd"}
-            return failed("none is enabled", *said, Mend(_line(found), place))
+            return failed(problem, *(said or [Mend(_line(found), place)]))
+        shown = ", ".join(f"{name}:{driver}" for name, driver in self.enabled.items())
         if default and default not in self.enabled:
             meant = difflib.get_close_matches(default, self.enabled, 1) or list(self.enabled)
             return failed(
@@ -106,14 +108,10 @@ class Configuration:
                 *said,
                 Mend(f"default_backend = {meant[0]}", place),
             )
-        if not default and len(self.enabled) > 1:
-            return warned(
-                f"{shown}; there is no default, so each user has to name one",
-                *said,
-                Mend(f"default_backend = {next(iter(self.enabled))}", place),
-            )
         if said:
             return warned(f"{shown}; an option is misspelt", *said)
+        if not default and len(self.enabled) > 1:
+            return passed(f"{shown}; there is no default, so whoever uses one has to name it")
         return passed(shown)
 
     def _unused(self) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from oslo_config import cfg
@@ -28,7 +28,7 @@ class Examination(Closing):
         names: Sequence[str] = (),
         *,
         read_only: bool = False,
-        reads: Container[str] = (),
+        reads: Sequence[str] = (),
         seconds: int = 30,
     ) -> None:
         """Nothing is read yet.
@@ -46,6 +46,7 @@ class Examination(Closing):
         self._reads = reads
         self._seconds = seconds
         self._patients: list[Patient] = []
+        self._alone: configuration.Options | None = None
 
     @classmethod
     def of_options(cls, driver: str, options: Mapping[str, str], **how: Any) -> Examination:
@@ -53,8 +54,6 @@ class Examination(Closing):
         found = cls(**how)
         found._alone = configuration.Options(driver, options)
         return found
-
-    _alone: configuration.Options | None = None
 
     def look(self) -> Iterator[Result]:
         """Whatever can be seen without changing anything, of all backends."""
@@ -72,8 +71,8 @@ class Examination(Closing):
         for name in found.enabled if not whole.broken else ():
             if not self._names or name in self._names:
                 yield from self._look_at(found, found.backend(name))
-        for name in self._names:
-            if name not in found.enabled:
+        for name in dict.fromkeys([*self._names, *self._reads]):
+            if name not in found.enabled and not whole.broken:
                 there = ", ".join(found.enabled)
                 problem = failed(f"there is no backend {name!r} among those enabled: {there}")
                 yield Walk(name, "").tell("section", problem)

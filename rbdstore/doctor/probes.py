@@ -87,6 +87,7 @@ class Trial(claims.Claim):
     # Beginning and end
 
     def begin(self) -> Outcome:
+        # One check of many enters it, and another one leaves it.
         self.__enter__()
         self.has_begun = True
         return passed("taken, with a journal in it")

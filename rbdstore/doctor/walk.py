@@ -80,8 +80,7 @@ def _looked(check: Check) -> Outcome:
     try:
         return check.look()
     except exceptions.PermissionDenied as error:
-        # The line is among the mends, and need not be told twice.
-        said = str(error).partition(", which is added to those")[0]
+        said = f"{error.spec}: {error.lacking}" if error.spec else error.lacking
         return failed(said, *([Mend(error.mend)] if error.mend else ()))
     except exceptions.RbdStoreError as error:
         return failed("; ".join([str(error), *getattr(error, "__notes__", ())]))

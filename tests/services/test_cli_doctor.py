@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """``rbdstore doctor`` with any driver; what only Ceph can have is in tests/functional."""
 
+import itertools
 import json
 import signal
 import subprocess
@@ -63,6 +64,43 @@ def test_warnings_and_failures(shell):
     assert ended.status == 1
     (failed,) = [name for name, result in results(ended.out).items() if result == "fail"]
     assert failed[0] == "volumes"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("enabled_backends", "enabled_backend", "enabled_backends = {}"),
+        (":{driver}", "", "enabled_backends = {}"),
+        ("default_backend = volumes", "default_backend = volume", "default_backend = volumes"),
+        ("default_backend", "default_backends", "default_backend = volumes"),
+    ],
+)
+def test_what_is_enabled(shell, place, old, new, line):
+    text = shell.config_file.read_text()
+    old = old.format(driver=place.driver)
+    assert old in text
+    shell.config_file.write_text(text.replace(old, new))
+    ended = shell.run("doctor", "--read-only", "--json", "volumes")
+    (found,) = [each for each in json.loads(ended.out)["checks"] if each["mend"]]
+    assert found["check"] == "backends"
+    pairs = [
+        ", ".join(f"{name}:{place.driver}" for name in order)
+        for order in itertools.permutations(["images", "volumes"])
+    ]
+    assert found["mend"][0]["line"] in [line.format(each) for each in pairs]
+
+
+def test_colours_are_for_a_terminal(shell, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    assert "\x1b[32mpass" in shell.run("doctor", "--read-only", "volumes").out
+
+
+def test_a_backend_that_is_not_there(shell):
+    for arguments in (("other",), ("--reads", "other"), ("--backend", "other")):
+        ended = shell.run("doctor", "--read-only", "--json", *arguments)
+        assert ended.status == 1
+        assert results(ended.out)["other", "section"] == "fail"
 
 
 @pytest.mark.parametrize("seconds", ["0", "-1", "soon", "3601"])

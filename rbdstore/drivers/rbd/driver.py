@@ -32,10 +32,11 @@ class RbdDriver(driver.Driver):
 
     def limited(self, options: Mapping[str, Any], seconds: int) -> Mapping[str, Any]:
         """The same, with one try to connect."""
-        limits = {
-            name: min(filter(None, (max(0, options.get(name) or 0), seconds)))
-            for name in ("rados_connect_timeout", "rbd_operation_timeout")
-        }
+        limits = {}
+        for name in ("rados_connect_timeout", "rbd_operation_timeout"):
+            said = options.get(name) or 0
+            # 0 or less is no limit.
+            limits[name] = min(said, seconds) if said > 0 else seconds
         return {**options, **limits, "rados_connection_retries": 1}
 
     def administer(

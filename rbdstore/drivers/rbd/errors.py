@@ -216,12 +216,10 @@ def denied(
     if cap is None:
         cap = caps.writing(pool) if pool and service != "mon" else caps.MONITORS
     where = f" in pool {pool}" if pool else ""
-    line = caps.line(user, service, cap)
     return exceptions.PermissionDenied(
-        f"client.{user} may not do this{where}: it lacks the {service} capability `{cap}`, which "
-        f"is added to those it has by `{line}`",
+        f"client.{user} may not do this{where}: it lacks the {service} capability `{cap}`",
         spec=spec,
-        mend=line,
+        mend=caps.line(user, service, cap),
     )
 
 
