@@ -137,7 +137,9 @@ def show(results: Iterable[Result], out: IO[str]) -> None:
         # Else it would be folded for a terminal that is not there.
         widest = max((len(result.seen) for result in results), default=0)
         writer.width = widest + 80
-    drawn = table.Table("result", "backend", "check", "seen", box=None, pad_edge=False)
+    drawn = table.Table(box=None, pad_edge=False)
+    for name in ("result", "backend", "check", "seen"):
+        drawn.add_column(name, no_wrap=name != "seen", overflow="fold")
     for result in results:
         style = _STYLES[result.verdict]
         drawn.add_row(

@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 from oslo_log import log
 
+from rbdstore import exceptions
 from rbdstore.checks import Check, Outcome, passed, skipped
 from rbdstore.closing import Closing
 from rbdstore.doctor.backend import Backend
@@ -19,7 +21,8 @@ LOG = log.getLogger(__name__)
 
 
 class Patient(Closing):
-    """
+    """What is tried with one backend: its own pool first, then clones between it and others.
+
     :ivar writes: whether its user is to make images in its pool
     """
 
@@ -40,8 +43,9 @@ class Patient(Closing):
         if changes and self.writes:
             seconds = self.backend.settings.lease_seconds
             self.trial = Trial(self.reading.pool, seconds, self.backend.command)
+            begin = functools.partial(self._begin, self.trial)
             # First: who may write may read, and who may not is to be told of that right.
-            yield self.walk.take(Check("lease", self.trial.begin, ("backend",)))
+            yield self.walk.take(Check("lease", begin, ("backend",)))
         else:
             why = "nothing is to be changed" if self.writes else "its user only reads there"
             yield self.walk.tell("create", skipped(why))
@@ -54,6 +58,18 @@ class Patient(Closing):
         self._cluster, pool = self.backend.open(self._seconds)
         self.reading = Reading(pool)
         return passed(f"pool {pool.name} of the cluster {self._cluster.fsid}")
+
+    def _begin(self, trial: Trial) -> Outcome:
+        try:
+            return trial.begin()
+        except exceptions.PermissionDenied as error:
+            if self.backend.work is None and self.backend.name:
+                # Nobody should be given a right because the doctor did not know better.
+                error.lacking += (
+                    "; unless it is only to read there, of which `--reads "
+                    f"{self.backend.name}` tells"
+                )
+            raise
 
     @property
     def fsid(self) -> str:

@@ -78,7 +78,7 @@ class Trial(claims.Claim):
         self._data = os.urandom(_DATA_BYTES)
         self.has_begun = False
         self._name = self.image
-        self._trashed = ""
+        self._made = (0.0, 0.0)
 
     def _prepare(self) -> None:
         # Clones before what they are clones of.
@@ -122,23 +122,26 @@ class Trial(claims.Claim):
         yield Check("trash", self._trash, ("flatten",))
 
     def _create(self) -> Outcome:
+        before = time.time()
         self.pool.create(self.image, _SIZE)
+        self._made = before, time.time()
         return passed(f"an image of {_SIZE >> 20} MiB")
 
     def _clock(self) -> Outcome:
         """Whether this host's clock is the cluster's, which dates what is made in it."""
-        now = time.time()
+        before, after = self._made
         with self._opened() as image:
             created = image.created()
         if created is None:
             return skipped("this driver does not know when an image was made")
-        off = now - created
-        if abs(off) > _MOST_SKEW:
-            return warned(
-                f"this host's clock is {abs(off):.0f} s {'ahead' if off > 0 else 'behind'}",
-                Mend("chronyc makestep  # on this host; else set up NTP here"),
-            )
-        return passed("the same as the cluster's")
+        ahead, behind = before - created, created - after
+        if max(ahead, behind) <= _MOST_SKEW:
+            return passed("the same as the cluster's")
+        return warned(
+            f"this host's clock is {max(ahead, behind):.0f} s "
+            f"{'ahead' if ahead > behind else 'behind'}",
+            Mend("chronyc makestep  # on this host; else set up NTP here"),
+        )
 
     def _write(self) -> Outcome:
         with self._opened() as image:

@@ -433,7 +433,7 @@ def test_a_backend_that_is_only_read(setup, admin):
     setup.keyring.write_text(setup.keyring.read_text() + key)
     try:
         setup.write(USERS | {"images": "c", "volumes": "c"})
-        setup.finds("lease", "in pool images", "images", "volumes")
+        setup.finds("lease", "in pool images: .*`--reads images` tells", "images", "volumes")
         setup.is_well("images", "volumes", "--reads", "images")
     finally:
         setup.sandbox.ceph("auth", "del", "client.c")
@@ -618,7 +618,7 @@ def test_clocks():
 def test_a_clock_of_this_host_that_is_wrong(setup, monkeypatch):
     now = time.time
     monkeypatch.setattr(time, "time", lambda: now() + 60)
-    mends = setup.finds("own clock", "is 6[01] s ahead", "volumes", result="warn")
+    mends = setup.finds("own clock", "is (59|60) s ahead", "volumes", result="warn")
     assert "chronyc" in mends[0]["line"]
 
 
