@@ -8,6 +8,7 @@ import argparse
 import logging
 import os
 import statistics
+import time
 import timeit
 
 import prometheus_client
@@ -32,8 +33,13 @@ class Service:
 
 
 def microseconds(service, runs):
-    """Of one call."""
-    took = timeit.repeat(lambda: service.create("volume-1", 1 << 30), number=CALLS, repeat=runs)
+    """Of the processor, for one call."""
+    took = timeit.repeat(
+        lambda: service.create("volume-1", 1 << 30),
+        number=CALLS,
+        repeat=runs,
+        timer=time.process_time,
+    )
     return 1e6 * statistics.median(took) / CALLS
 
 

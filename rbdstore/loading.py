@@ -14,7 +14,7 @@ from oslo_config import cfg
 from oslo_log import log
 from stevedore import exception as stevedore_exceptions
 
-from rbdstore import driver, exceptions, opts, spec
+from rbdstore import driver, exceptions, metrics, opts, spec
 from rbdstore.driver import Administration
 from rbdstore.store import Store
 
@@ -265,6 +265,8 @@ def _open(
 ) -> Store:
     """``name`` is the backend's, for whoever reads logs and metrics."""
     settings = dataclasses.replace(opts.settings_from(values), backend=name)
+    if settings.metrics:
+        metrics.enable()
     try:
         cluster = found().open({**values, "section": section})
     except exceptions.ConfigError as error:

@@ -18,6 +18,7 @@ import contextlib
 import contextvars
 import functools
 import inspect
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, Literal, Protocol, TypeVar, cast
@@ -109,7 +110,7 @@ class Found(Protocol):
 
 
 class Observer:
-    """Who is told; of all, by any thread. Nothing may be raised, nor take long."""
+    """Who is told; of all, by any thread, and at once. One that fails is told no more."""
 
     def ended(self, operation: Operation) -> None:
         """An operation has ended."""
@@ -137,6 +138,18 @@ def remove(observer: Observer) -> None:
     """Tell it no more."""
     global _observers
     _observers = tuple(each for each in _observers if each is not observer)
+
+
+def _tell(what: Callable[[Observer], object], among: tuple[Observer, ...] | None = None) -> None:
+    for observer in _observers:
+        if among is not None and observer not in among:
+            continue
+        try:
+            what(observer)
+        except Exception:
+            # No operation is to fail because it cannot be counted: the disk may be full.
+            LOG.warning("%r failed, and is told no more", observer, exc_info=True)
+            remove(observer)
 
 
 class Operation:
@@ -179,8 +192,7 @@ class Operation:
             self.outcome = OK if error is None else _outcome(error)
         self.seconds = time.perf_counter() - self._begun
         LOG.log(log.DEBUG if self.name in LOOKS else log.INFO, "%s", self)
-        for observer in _observers:
-            observer.ended(self)
+        _tell(lambda observer: observer.ended(self))
 
     def __str__(self) -> str:
         """In one line, whatever the names are."""
@@ -195,6 +207,10 @@ class Operation:
 _current: contextvars.ContextVar[Operation | None] = contextvars.ContextVar(
     "rbdstore_operation", default=None
 )
+
+
+# In a child process what its parent was at, when it forked, is nobody's.
+os.register_at_fork(after_in_child=lambda: _current.set(None))
 
 
 class Stream(abc.ABC):
@@ -221,27 +237,23 @@ def written(count: int) -> None:
 
 
 def happened(event: Event) -> None:
-    for observer in _observers:
-        observer.happened(event)
+    _tell(lambda observer: observer.happened(event))
 
 
 def collected(backend: str, findings: Iterable[Found]) -> None:
-    for observer in _observers:
-        observer.collected(backend, findings)
+    _tell(lambda observer: observer.collected(backend, findings))
 
 
 @contextlib.contextmanager
 def flattening(backend: str) -> Iterator[None]:
     """While an image is being flattened by this process, or by the cluster for it."""
-    # Who was told of its beginning is told of its end.
+    # Who comes later is not told of the end of what he was not told the beginning of.
     observers = _observers
-    for observer in observers:
-        observer.flattening(backend, 1)
+    _tell(lambda observer: observer.flattening(backend, 1))
     try:
         yield
     finally:
-        for observer in observers:
-            observer.flattening(backend, -1)
+        _tell(lambda observer: observer.flattening(backend, -1), among=observers)
 
 
 @contextlib.contextmanager
@@ -317,10 +329,11 @@ def _during(found: Operation, manager: contextlib.AbstractContextManager[T]) -> 
 
 
 def _detail(result: object) -> str:
-    """How a thing was made, where there are several ways; and how large it is."""
+    """How a thing was made, where there are several ways; how large it is; how many have gone."""
     way = getattr(result, "method", None) or getattr(result, "kind", None)
-    size = getattr(result, "size", None)
-    return ", ".join([*([str(way)] if way else []), *([f"size {size}"] if size else [])])
+    size, purged = getattr(result, "size", None), getattr(result, "purged", None)
+    told = ((way, f"{way}"), (size, f"size {size}"), (purged, f"{len(purged or ())} purged"))
+    return ", ".join(text for value, text in told if value)
 
 
 def _outcome(error: BaseException) -> str:

@@ -12,7 +12,6 @@ from rbdstore import (
     exceptions,
     gc,
     images,
-    metrics,
     observing,
     spec,
     threads,
@@ -44,12 +43,7 @@ class Store(Closing):
     """
 
     def __init__(self, cluster: Cluster, settings: Settings) -> None:
-        """Put the services over ``cluster``, which the store closes with itself.
-
-        :raises ConfigError: they are to be counted, and what counts is not installed
-        """
-        if settings.metrics:
-            metrics.enable()
+        """Put the services over ``cluster``, which the store closes with itself."""
         self._cluster = cluster
         self._settings = settings
         self.reset()

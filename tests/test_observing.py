@@ -3,6 +3,7 @@
 
 import inspect
 import logging
+import os
 import threading
 
 import greenlet
@@ -386,3 +387,40 @@ def test_backends_have_their_names_from_the_configuration(tmp_path, ear):
     with rbdstore.load(str(path)) as opened:
         opened.volumes.stats()
     assert ear.operations[0].backend == "fast"
+
+
+def test_an_observer_that_fails_is_told_no_more(store, ear, caplog):
+    """Nothing that is done fails because of it."""
+
+    class Broken(Ear):
+        def ended(self, operation):
+            super().ended(operation)
+            raise OSError("no space left")
+
+    broken = Broken()
+    observing.add(broken)
+    store.volumes.create("volume-1", MiB)
+    store.volumes.delete("volume-1")
+    assert broken.told == [("volumes.create", "ok")]
+    assert ear.told == [("volumes.create", "ok"), ("volumes.delete", "ok")]
+    assert "no space left" in caplog.text
+
+
+def test_a_child_has_operations_of_its_own(store):
+    """One that was forked in the middle of an operation."""
+
+    def body():
+        yield b"data"
+        child = os.fork()
+        if child == 0:
+            ear = Ear()
+            observing.add(ear)
+            store.images.place("image-1")
+            with observing.operation("test", "child"):
+                pass
+            store.images.exists("rbd://image-1")
+            expected = [("test", "ok"), ("images.exists", "ok")]
+            os._exit(0 if ear.told == expected else 1)
+        assert os.waitpid(child, 0)[1] == 0
+
+    store.images.delete(store.images.add("image-1", body()).uri)

@@ -16,7 +16,7 @@ from typing import Any
 import tenacity
 from oslo_log import log
 
-from rbdstore import exceptions, leases, reclaim, spec
+from rbdstore import exceptions, leases, observing, reclaim, spec
 from rbdstore.backup import manifests, source_snaps, stock
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.manifests import Manifest, Source, Sums
@@ -318,6 +318,7 @@ def go_back(image: Image, snap: str, seconds: float) -> None:
             retry=tenacity.retry_if_exception_type(exceptions.ReadOnly),
             stop=tenacity.stop_after_delay(seconds),
             wait=tenacity.wait_fixed(0.5),
+            before_sleep=lambda _state: observing.happened("in_use_retry"),
             reraise=True,
         )
         retrying(image.rollback, snap)

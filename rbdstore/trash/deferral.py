@@ -76,7 +76,11 @@ class Purger:
         while not self._closing.wait(pause):
             pause = interval
             try:
-                self._tell(purging.run(self._go_on, wait=0).kept)
+                found = purging.run(self._go_on, wait=0)
+                self._tell(found.kept)
+                if found.purged:
+                    count, name = len(found.purged), self._pool.name
+                    LOG.info("purged %d deleted images of pool %s", count, name)
             except _ClosedError:
                 return
             except exceptions.InUse as error:

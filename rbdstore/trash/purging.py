@@ -147,8 +147,6 @@ class Purging:
                     known.put_off(self._settings.deferred_deletion_purge_interval)
                 else:
                     purged.append(entry.name)
-        if purged:
-            LOG.info("purged %d deleted images of pool %s", len(purged), self._pool.name)
         return Purged(tuple(purged), tuple(kept))
 
     def _listed(self) -> dict[_Key, TrashEntry]:
