@@ -66,7 +66,7 @@ LOOKS: Final = frozenset(
 for debugging only."""
 
 # The arguments by which an operation is known. No others are logged: there may be secrets in them.
-_TOLD: Final = frozenset(
+_KNOWN_BY: Final = frozenset(
     {
         "image_id",
         "uri",
@@ -83,6 +83,9 @@ _TOLD: Final = frozenset(
         "size",
     }
 )
+
+# In characters: no name in a cluster is longer, but a wrong one may have any length.
+_LONGEST: Final = 255
 
 Event = Literal["connect_retry", "in_use_retry", "lease_lost", "taken_over"]
 """
@@ -208,7 +211,6 @@ _current: contextvars.ContextVar[Operation | None] = contextvars.ContextVar(
     "rbdstore_operation", default=None
 )
 
-
 # In a child process what its parent was at, when it forked, is nobody's.
 os.register_at_fork(after_in_child=lambda: _current.set(None))
 
@@ -274,7 +276,7 @@ def operation(name: str, backend: str) -> Iterator[Operation]:
 def observed(service: type[T], noun: str) -> type[T]:
     """A class that is the same service, and tells of its operations."""
     verbs = {
-        verb: _told(f"{noun}.{verb}", do)
+        verb: _verb(f"{noun}.{verb}", do)
         for verb, do in inspect.getmembers(service, inspect.isfunction)
         if not verb.startswith("_") and NO_OPERATIONS.isdisjoint((verb, f"{noun}.{verb}"))
     }
@@ -283,7 +285,7 @@ def observed(service: type[T], noun: str) -> type[T]:
     return cast(type[T], type(service.__name__, (service,), {**same, **verbs}))
 
 
-def _told(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
+def _verb(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
     parameters = list(inspect.signature(do).parameters)[1:]
 
     @functools.wraps(do)
@@ -292,7 +294,9 @@ def _told(name: str, do: Callable[..., Any]) -> Callable[..., Any]:
             return do(self, *args, **options)
         # By whatever names they were given. Not all: a body is not to be kept.
         given = dict(zip(parameters, args, strict=False)) | options
-        about = {each: given[each] for each in given if each in _TOLD and given[each] is not None}
+        about = {
+            each: given[each] for each in given if each in _KNOWN_BY and given[each] is not None
+        }
         found = Operation(name, self._settings.backend, about)
         token = _current.set(found)
         try:
@@ -345,14 +349,18 @@ def _outcome(error: BaseException) -> str:
 
 
 def _shown(name: str, value: object) -> str:
+    # There may be a password in a location of another kind, wherever it is given.
     if name == "uri":
-        # There may be a password in one of another kind.
         try:
             return spec.Location.parse(value).image
         except exceptions.InvalidLocation:
             return "?"
+    if "://" in str(value):
+        return "?"
     if isinstance(value, list | tuple):
         return f"{len(value)}:{exceptions.shown(value)}"
-    if isinstance(value, str) and spec.is_plain(value) and " " not in value:
-        return str.__str__(value)
+    if isinstance(value, str) and len(value) <= _LONGEST and " " not in value:
+        plain = str.__str__(value)
+        if spec.is_plain(plain):
+            return plain
     return exceptions.shown(value)

@@ -300,6 +300,10 @@ def test_no_secret_and_no_second_line(store, lines):
         store.volumes.create("x" * 5000, MiB)
     assert lines()[0].startswith("images.get uri=? in file/rbd: InvalidLocation in ")
     assert all(len(line.splitlines()) == 1 for line in lines())
+    assert max(map(len, lines())) < 200
+    location = "https://user:secret@host/volume"
+    for about in ({"name": location}, {"names": [location]}):
+        assert "secret" not in str(observing.Operation("volumes.create", "fast", about))
 
 
 def test_the_line_has_the_request_id(store, caplog):
