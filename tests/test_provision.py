@@ -79,6 +79,7 @@ def test_a_pool_of_two_kinds_is_one():
         ("role: glance", "there is no 'role'; there are roles, pools"),
         ("[glance]", "is no mapping"),
         ("roles: [glans]", "there is no role 'glans'; there are glance"),
+        ("roles: [{glance: x}]", "there is no role {'glance': 'x'}"),
         ("roles: []", "name at least one of"),
         ("pools: {disks: vms}", "there is no 'disks'; there are images"),
         ("pools: {volumes: []}", "cinder works in volumes, and of those there is to be none"),
@@ -96,6 +97,7 @@ def test_a_pool_of_two_kinds_is_one():
         ("owner: root:no-such-group", "there is no group 'no-such-group'"),
         ("owner: {glans: root}", "owner: there is no 'glans'"),
         ("secret_uuid: {cinder: '17'}", "'17', of cinder, is no uuid"),
+        ("secret_uuid: {glance: '17'}", "there is no 'glance'; there are cinder, nova"),
         (
             "secret_uuid: {cinder: 457eb676-33da-42ec-9a8c-9293d545c337, "
             "nova: 457eb676-33da-42ec-9a8c-9293d545c337}",
@@ -152,10 +154,14 @@ def test_a_secret_is_nobody_elses_from_the_beginning(tmp_path, wide_umask):
 def test_what_is_no_secret_can_be_read_whatever_the_umask(tmp_path):
     before = os.umask(0o077)
     try:
-        files.write(files.File(str(tmp_path / "new" / "conf"), lambda _: "text"), {})
+        files.write(files.File(str(tmp_path / "new" / "newer" / "conf"), lambda _: "text"), {})
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / "new" / "conf").stat().st_mode) == 0o644
+    modes = [
+        stat.S_IMODE((tmp_path / path).stat().st_mode)
+        for path in ("new", "new/newer", "new/newer/conf")
+    ]
+    assert modes == [0o755, 0o755, 0o644]
 
 
 def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):

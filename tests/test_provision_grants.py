@@ -167,6 +167,8 @@ def test_who_has_more_does_not_lack_less(more, less):
         ("allow rw", "profile rbd pool=a"),
         ("allow r pool=a", "allow class-read pool=a object_prefix rbd_"),
         ("allow rw tag rbd data=images", "profile rbd pool=images"),
+        ("allow r tag rbd data=box", "allow class-read pool=a object_prefix rbd_"),
+        ("profile rbd pool=a pool=b", "profile rbd pool=b"),
         ("allow class-read pool=a object_prefix rbd_", "allow class-read pool=a"),
     ],
 )

@@ -26,7 +26,7 @@ from typing import Any, Final, cast
 
 from rbdstore import exceptions
 from rbdstore.provision.owners import Owner
-from rbdstore.provision.roles import KINDS, WORK, Kind, Pools
+from rbdstore.provision.roles import ATTACHED, KINDS, WORK, Kind, Pools
 
 USUAL_ROLES: Final = ("glance", "cinder", "cinder-backup", "nova")
 USUAL_DIR: Final = "/etc/rbdstore"
@@ -97,7 +97,7 @@ class Description:
             wanted,
             _pools(values.get("pools"), wanted, _layout(values, "the description")),
             _owners(values.get("owner"), wanted),
-            _secrets(values.get("secret_uuid"), wanted),
+            _secrets(values.get("secret_uuid"), [role for role in wanted if role in ATTACHED]),
             _output_dir(values.get("output_dir")),
         )
 
@@ -105,7 +105,7 @@ class Description:
 def _roles(said: Any) -> tuple[str, ...]:
     wanted = _list(USUAL_ROLES if said is None else said)
     for name in wanted:
-        if name not in WORK:
+        if not isinstance(name, str) or name not in WORK:
             raise exceptions.InvalidInput(
                 f"roles: there is no role {exceptions.shown(name)}; there are {', '.join(WORK)}"
             )

@@ -19,6 +19,7 @@ Keys = Mapping[str, str]
 
 SECRET: Final = 0o600
 OPEN: Final = 0o644
+_FOLDER: Final = 0o755
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def check_folder(path: str) -> str | None:
 def write(file: File, keys: Keys) -> None:
     """Write a file, or replace it at once; nothing is left of one that cannot be written."""
     folder, name = os.path.split(file.path)
-    os.makedirs(folder, 0o755, exist_ok=True)
+    _make_folder(folder)
     draft = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -88,6 +89,16 @@ def write(file: File, keys: Keys) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(draft)
+
+
+def _make_folder(path: str) -> None:
+    if os.path.isdir(path):
+        return
+    _make_folder(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path)
+        # Whatever the umask: the services are to look into it.
+        os.chmod(path, _FOLDER)
 
 
 def _differences(file: File, keys: Keys) -> list[str] | None:

@@ -50,7 +50,7 @@ class Grant:
             del words[0]
         start = next((i for i, word in enumerate(words) if word in _LIMITS), len(words))
         names, values = words[start::2], words[start + 1 :: 2]
-        if len(names) != len(values) or not set(names) <= set(_LIMITS):
+        if len(names) != len(values) or len(names) != len({*names} & {*_LIMITS}):
             return cls(text, " ".join(words), {})
         return cls(text, " ".join(words[:start]), dict(zip(names, values, strict=True)))
 
@@ -66,7 +66,7 @@ class Grant:
         if self.right == rights:
             return False
         if other.right == "allow class-read":
-            return rights in _EVERYTHING or "x" in rights
+            return rights in _EVERYTHING or (set(rights) <= _LETTERS and "x" in rights)
         # A profile has rights in other pools, too.
         return not self.limits and (rights in _EVERYTHING or set(rights) == _LETTERS)
 

@@ -77,6 +77,9 @@ WORK: Final[Mapping[str, Work]] = {
 }
 """By the name of the user. ``nova-ro`` is ``nova`` where no image is made of a disk in place."""
 
+ATTACHED: Final = ("nova", "nova-ro", "cinder")
+"""Whose images are attached to guests, so that libvirt needs the key."""
+
 
 def role(name: str, pools: Pools = USUAL_POOLS) -> Role:
     """One of the users of :data:`WORK`, with its capabilities on these pools."""

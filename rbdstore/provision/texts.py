@@ -16,8 +16,6 @@ from rbdstore.provision.files import SECRET, File, Keys
 from rbdstore.provision.roles import Kind
 from rbdstore.provision.users import entity
 
-# Whose keys libvirt needs, to attach disks of Nova's and volumes of Cinder's.
-_ATTACHED: Final = ("nova", "nova-ro", "cinder")
 # Who works in the pools of a kind, the usual one first.
 _WORKERS: Final[Mapping[Kind, Sequence[str]]] = {
     kind: [name for name, work in roles.WORK.items() if work.own == kind] for kind in roles.KINDS
@@ -43,7 +41,7 @@ class _Texts:
         self._secrets = {
             role: wanted.secrets.get(role) or str(uuid.uuid5(uuid.UUID(fsid), entity(role)))
             for role in wanted.roles
-            if role in _ATTACHED
+            if role in roles.ATTACHED
         }
 
     def files(self) -> list[File]:

@@ -39,8 +39,8 @@ class RbdAdministration(driver.Administration):
             result, output, message = self._client.mon_command(question, b"")
         if abs(result) in (errno.EACCES, errno.EPERM):
             raise exceptions.PermissionDenied(
-                f"client.{self._user} may not do `ceph {prefix}`: it is no administrator, who has "
-                "the mon capability `allow *`; name one and its keyring"
+                f"client.{self._user} may not do `ceph {prefix}` ({message}): if it is no "
+                "administrator, who has the mon capability `allow *`, name one and its keyring"
             )
         if result:
             raise errors.from_errno(result, f"{prefix}: {message}", user=self._user, service="mon")
