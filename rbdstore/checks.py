@@ -30,8 +30,8 @@ SECTION: Final = "section"
 class Mend:
     """A line to be pasted.
 
-    :ivar where: :data:`SHELL`, of somebody who may administer the cluster and this host;
-        :data:`SECTION`, the backend's own in the configuration; or a file with a section of it,
+    :ivar where: ``SHELL``, of somebody who may administer the cluster and this host;
+        ``SECTION``, the backend's own in the configuration; or a file with a section of it,
         as ``/etc/ceph/ceph.conf [global]``
     """
 

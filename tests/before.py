@@ -13,10 +13,12 @@ import time
 import types
 from pathlib import Path
 
+import prometheus_client
 from oslo_config import cfg
 from oslo_utils import units
 
-import rbdstore
+import rbdstore.metrics
+from rbdstore import observing
 
 DISK = b"all the bytes of a disk" * 100
 NAMES = {"rbdstore": rbdstore, "units": units}
@@ -106,6 +108,17 @@ def flatten(reader):
     reader.store("vms").disks.clone("9c1c3a2e_disk", [image(reader).uri], units.Gi)
 
 
+def metrics(reader):
+    """What the page switches on is for good; here other tests come after it."""
+
+    def switch_off():
+        observing.remove(rbdstore.metrics._enabled)
+        prometheus_client.REGISTRY.unregister(rbdstore.metrics._enabled)
+        rbdstore.metrics._enabled = None
+
+    reader.stack.callback(switch_off)
+
+
 def recovery(reader):
     """A host has died in an upload, another one is out of reach with a volume open."""
     import stores
@@ -139,6 +152,7 @@ PAGES = {
     "developer/instances": instances,
     "operator/backup": backup,
     "operator/flatten": flatten,
+    "operator/metrics": metrics,
     "operator/pictures": flatten,
     "operator/recovery": recovery,
     "operator/configuration": configuration,
