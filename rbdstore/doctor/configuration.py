@@ -38,6 +38,8 @@ _STOCK: Final = frozenset(
         *("images_rbd_glance_copy_timeout", "images_rbd_glance_copy_poll_interval"),
     }
 )
+# Sections of theirs, as is any with a volume_driver, for which their own drivers are loaded.
+_OTHERS: Final = ("glance_store", "libvirt")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -133,6 +135,8 @@ class Configuration:
             if name in (_DEFAULT, opts.GROUP) or name.lower() in enabled:
                 continue
             said = self._set_in(name).keys()
+            if name in _OTHERS or "volume_driver" in said:
+                continue
             fits = {driver: len(said & names) for driver, names in known.items()}
             if fits and max(fits.values()):
                 # Of two that know as much, the one that is used already.
@@ -142,7 +146,7 @@ class Configuration:
     # A section
 
     def _section(self, name: str) -> Outcome:
-        found = [file for file in self.files if _in(file, name)]
+        found = [file for file in self.files if _has(file, name)]
         if not found and (self.files or name not in self.conf):
             there = [name for name, _ in self._sections_unused()]
             meant = difflib.get_close_matches(name, there, 1) or there[:1]
@@ -227,7 +231,7 @@ class Configuration:
         }
 
     def _file_of(self, section: str) -> str:
-        paths = [file.path for file in self.files if _in(file, section)]
+        paths = [file.path for file in self.files if _has(file, section)]
         return (paths or [file.path for file in self.files] or ["the configuration"])[-1]
 
     def _place(self, section: str) -> str:
@@ -293,6 +297,10 @@ def _parsed(path: str) -> File:
             for name, options in sections.items()
         },
     )
+
+
+def _has(file: File, section: str) -> bool:
+    return any(name.lower() == section.lower() for name in file.sections)
 
 
 def _in(file: File, section: str) -> Mapping[str, str]:

@@ -90,6 +90,20 @@ def test_what_is_enabled(shell, place, old, new, line):
     assert found["mend"][0]["line"] in [line.format(each) for each in pairs]
 
 
+def test_a_section_with_nothing_in_it(shell):
+    text = shell.config_file.read_text()
+    others = "[glance_store]\nrbd_store_pool = images\n[ceph]\nvolume_driver = x\nrbd_pool = x\n"
+    shell.config_file.write_text(text.replace("[volumes]", f"[volumes]\n{others}[spare]"))
+    ended = shell.run("doctor", "--read-only", "--json", "volumes")
+    # The section is there; what the driver then lacks is another matter.
+    found = results(ended.out)
+    assert found["volumes", "section"] == "pass"
+    # Those of other services' own drivers are none of rbdstore's.
+    said = json.loads(ended.out)["checks"]
+    (unused,) = [each for each in said if each["check"] == "unused sections"]
+    assert unused["seen"].startswith("[spare] has")
+
+
 def test_colours_are_for_a_terminal(shell, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm")
