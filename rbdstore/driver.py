@@ -47,6 +47,7 @@ from rbdstore.shapes import (
     LeaseState,
     Parent,
     PoolStats,
+    ReservedSnap,
     Snap,
     Stray,
     Torn,
@@ -71,6 +72,7 @@ __all__ = [
     "Pool",
     "PoolStats",
     "Progress",
+    "ReservedSnap",
     "Snap",
     "Stray",
     "Torn",
@@ -402,6 +404,18 @@ class Pool(Closing):
         """
         raise exceptions.ImageNotFound("its parent is not gone", spec=self.spec(f"<{image_id}>"))
 
+    def reserve_snap(self) -> Completion[ReservedSnap | None]:
+        """Begin to ask for what a snap of an image in here will need.
+
+        For whoever will make one later, by :meth:`Image.create_reserved_snap`, and makes one of
+        another image now: a cluster that takes its time for each may do both at once. To be called
+        right before that one is made.
+
+        The completion belongs to no thread, and never fails: it may give None. A driver whose
+        snaps take no time reserves nothing.
+        """
+        return Ended(None)
+
     # Trash
 
     @abc.abstractmethod
@@ -688,6 +702,13 @@ class Image(Closing):
     @abc.abstractmethod
     def create_snap(self, name: str) -> None:
         """:raises Duplicate: the name is taken"""
+
+    def create_reserved_snap(self, name: str, reserved: ReservedSnap | None) -> None:
+        """Do what :meth:`create_snap` does, with what :meth:`Pool.reserve_snap` gave.
+
+        All that was written to the image is flushed. What was reserved is used up, or of no use.
+        """
+        self.create_snap(name)
 
     @abc.abstractmethod
     def rename_snap(self, name: str, new_name: str) -> None:

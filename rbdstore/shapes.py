@@ -103,6 +103,14 @@ class Snap:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ReservedSnap:
+    """What a snap will need: an id, for images whose data are in one pool."""
+
+    pool_id: int
+    snap_id: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Parent:
     """The snap that an image, or one of its snaps, was cloned from."""
 

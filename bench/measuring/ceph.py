@@ -18,10 +18,10 @@ ms_inject_delay_probability = 1
 """
 
 
-def connect(conf, pool, **options):
-    """This library's store, as client.admin."""
+def connect(conf, pool, *, user="admin", **options):
+    """This library's store."""
     return rbdstore.connect(
-        "rbd", rbd_ceph_conf=str(conf), rbd_user="admin", rbd_pool=pool, **options
+        "rbd", rbd_ceph_conf=str(conf), rbd_user=user, rbd_pool=pool, **options
     )
 
 

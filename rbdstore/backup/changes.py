@@ -12,6 +12,9 @@ from rbdstore.driver import Extent, Image
 # In chunks: what lies between two that were touched is asked for nothing, but in no more time.
 _NEAR = 4
 _MOST_JOINED = 64
+# In extents: what is asked for before any of it is given, as long as they are few. A question that
+# is asked while data are on their way waits until those have come.
+_MOST_AHEAD = 4096
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -74,6 +77,10 @@ def _since(image: Image, snap: str, size: int, chunk_size: int, trust: bool) -> 
     if not trust:
         yield from _grouped(image.extents(0, size, from_snap=snap), chunk_size)
         return
+    yield from _ahead(_touched(image, snap, size, chunk_size))
+
+
+def _touched(image: Image, snap: str, size: int, chunk_size: int) -> Iterator[Change]:
     touched = image.extents(0, size, from_snap=snap, whole_object=True)
     for extent in _joined(touched, chunk_size):
         if not extent.exists:
@@ -83,6 +90,17 @@ def _since(image: Image, snap: str, size: int, chunk_size: int, trust: bool) -> 
             # An object that was touched is asked for the bytes.
             pieces = image.extents(extent.offset, extent.length, from_snap=snap)
             yield from _grouped(pieces, chunk_size)
+
+
+def _ahead(found: Iterable[Change]) -> Iterator[Change]:
+    kept, count = list[Change](), 0
+    for change in found:
+        kept.append(change)
+        count += max(1, len(change.pieces))
+        if count >= _MOST_AHEAD:
+            yield from kept
+            kept, count = [], 0
+    yield from kept
 
 
 def _joined(extents: Iterable[Extent], chunk_size: int) -> Iterator[Extent]:

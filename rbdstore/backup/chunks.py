@@ -96,11 +96,13 @@ class Writing(Writes):
 
 def stretches(data: bytes) -> Iterator[tuple[int, int]]:
     """From where to where there are data, in steps of a grain."""
-    nothing = zeros(_GRAIN)
-    starts = range(0, len(data), _GRAIN)
+    nothing, end = zeros(_GRAIN), len(data)
+    starts = range(0, end, _GRAIN)
 
     def is_data(start: int) -> bool:
-        return not nothing.startswith(data[start : start + _GRAIN])
+        if start + _GRAIN > end:
+            return not nothing.startswith(data[start:])
+        return not data.startswith(nothing, start)
 
     for wanted, group in itertools.groupby(starts, is_data):
         if wanted:

@@ -55,12 +55,13 @@ def create(
         if claim.adopted:
             return catalog.show(backup_id)
         with contextlib.ExitStack() as stack:
+            reserving = stack.enter_context(points.Reserving(catalog.pool))
             with pool.open(wanted.volume) as image:
                 source_snaps.prune(
                     pool, image, catalog, settings.backup_max_snapshots, settings.lease_seconds
                 )
                 snap = stack.enter_context(
-                    _snapshot(catalog, pool, image, backup_id, wanted, settings)
+                    _snapshot(catalog, image, backup_id, wanted, settings, reserving)
                 )
                 image_id = image.id
             # Anew, for the snapshot.
@@ -76,7 +77,7 @@ def create(
                     wanted.volume, snap.size, _chunk_size(image, parent), parent, source, reason
                 )
                 with contextlib.suppress(exceptions.BackupNotFound):
-                    point = stack.enter_context(points.made(claim, shape, settings))
+                    point = stack.enter_context(points.made(claim, shape, settings, reserving))
                     break
                 # It was deleted meanwhile; there may be another.
             _copy(catalog, image, shape, point, settings, wanted.progress)
@@ -88,17 +89,20 @@ def create(
 @contextlib.contextmanager
 def _snapshot(
     catalog: Catalog,
-    pool: Pool,
     image: Image,
     backup_id: str,
     wanted: Wanted,
     settings: Settings,
+    reserving: points.Reserving,
 ) -> Iterator[Snap]:
     if wanted.snapshot is not None:
         yield find_snap(image, wanted.snapshot)
         return
     name = source_snaps.prefix(catalog.pool) + backup_id
-    with source_snaps.made(pool, image, name, settings.lease_seconds) as snap:
+    # Where both are asked for at once the monitors are waited for once.
+    with source_snaps.made(
+        image.pool, image, name, settings.lease_seconds, about_to=reserving.begin
+    ) as snap:
         yield snap
 
 
@@ -184,7 +188,7 @@ def _copy(
     wanted = (
         _stretch(change, size, chunk_size, before) for change in _changes(image, shape, settings)
     )
-    with chunks.Ahead(image, wanted, settings.transfer_window // 2) as reads:
+    with chunks.Ahead(image, wanted, settings.transfer_window) as reads:
         for (change, at), data in reads:
             mark = manifests.digest(data, chunk_size, at)
             _write(point, shape, change, at, data, mark)

@@ -18,7 +18,9 @@ from rbdstore import exceptions, leases, spec
 from rbdstore.backup import chunks, manifests, withdrawing
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.manifests import Manifest, Source
-from rbdstore.driver import Image, find_snap
+from rbdstore.closing import Closing
+from rbdstore.completions import Completion
+from rbdstore.driver import Image, Pool, ReservedSnap, find_snap
 from rbdstore.settings import Settings
 
 
@@ -67,6 +69,29 @@ def claimed(
         yield claim
 
 
+class Reserving(Closing):
+    """The snapshot that will be a backup, being reserved. Whoever closes it waits for that."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._completion: Completion[ReservedSnap | None] | None = None
+
+    def begin(self) -> None:
+        """Begin it, if that has not been."""
+        if self._completion is None:
+            self._completion = self._pool.reserve_snap()
+
+    def result(self) -> ReservedSnap | None:
+        """What has been reserved, if anything."""
+        self.begin()
+        assert self._completion is not None  # nosec B101: for mypy
+        return self._completion.result()
+
+    def close(self) -> None:
+        if self._completion is not None:
+            self._completion.wait()
+
+
 class Point:
     """A backup that is being written.
 
@@ -83,8 +108,10 @@ class Point:
         image: Image,
         writing: chunks.Writing,
         lease: leases.Lease,
+        reserving: Reserving,
     ) -> None:
         """``lease`` is the one on the image."""
+        self._reserving = reserving
         self._claim = claim
         self._shape = shape
         self._lease = lease
@@ -122,7 +149,7 @@ class Point:
         self.sums.finish()
         finished = time.time()
         snap = spec.backup_snap(claim.backup_id, finished)
-        self.image.create_snap(snap)
+        self.image.create_reserved_snap(snap, self._reserving.result())
         base = self.image.name
         if parent is None:
             base = spec.backup_base(shape.volume, claim.backup_id)
@@ -163,19 +190,29 @@ class Point:
 
 
 @contextlib.contextmanager
-def made(claim: withdrawing.Claim, shape: Shape, settings: Settings) -> Iterator[Point]:
+def made(
+    claim: withdrawing.Claim,
+    shape: Shape,
+    settings: Settings,
+    reserving: Reserving | None = None,
+) -> Iterator[Point]:
     """Begin a backup, whose id is claimed. It is to be published in the block.
 
+    :param reserving: its snapshot, if that has begun; else it is while the backup is written
     :raises BackupNotFound: the parent has been deleted meanwhile
     """
     # What is left of an earlier one of this id would be taken for this one's.
     manifests.remove(claim.pool, claim.backup_id)
     opened = _full(claim, shape) if shape.parent is None else _increment(claim, shape)
-    with opened as (image, lease):
+    with contextlib.ExitStack() as stack:
+        if reserving is None:
+            reserving = stack.enter_context(Reserving(claim.pool))
+        reserving.begin()
+        image, lease = stack.enter_context(opened)
         if image.size() != shape.size:
             image.resize(shape.size, allow_shrink=True)
-        with chunks.Writing(image, settings.transfer_window // 2) as writing:
-            yield Point(claim, shape, image, writing, lease)
+        with chunks.Writing(image, settings.transfer_window) as writing:
+            yield Point(claim, shape, image, writing, lease, reserving)
 
 
 @contextlib.contextmanager

@@ -122,7 +122,7 @@ class Restorer:
 
     def _fill(self, base: Image, image: Image, wanted: Iterable[Marked], *, is_new: bool) -> None:
         size, chunk_size = self._backup.size, self._backup.chunk_size
-        window = self._settings.transfer_window // 2
+        window = self._settings.transfer_window
         stretches = (stretch(marked, size, chunk_size) for marked in wanted)
         with (
             chunks.Writing(image, window) as writing,

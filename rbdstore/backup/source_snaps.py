@@ -50,14 +50,18 @@ def store_of(snap: str) -> str:
 
 
 @contextlib.contextmanager
-def made(pool: Pool, image: Image, name: str, seconds: float) -> Iterator[Snap]:
+def made(
+    pool: Pool, image: Image, name: str, seconds: float, *, about_to: Callable[[], object]
+) -> Iterator[Snap]:
     """Snapshot a volume. If the block raises, the snapshot is removed again.
 
+    :param about_to: called right before it is made
     :raises ImageNotFound: also if it is deleted in that very moment
     """
     with _claim(pool, name, seconds) as claim:
         claim.note(parents=[lineage.link(image, name)])
         with pool.open_live(image_id=image.id) as live:
+            about_to()
             live.create_snap(name)
             snap = find_snap(live, name)
         if reclaim.is_deleted(pool, image.id):

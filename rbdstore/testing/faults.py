@@ -268,6 +268,10 @@ class FaultyPool(driver.Pool):
         with self._plan.call("Pool.let_go"):
             self._pool.let_go(image_id)
 
+    def reserve_snap(self) -> driver.Completion[driver.ReservedSnap | None]:
+        with self._plan.call("Pool.reserve_snap"):
+            return self._pool.reserve_snap()
+
     def trash_move(self, name: str, *, delay: int = 0) -> None:
         with self._plan.call("Pool.trash_move"):
             self._pool.trash_move(name, delay=delay)
@@ -491,6 +495,11 @@ class FaultyImage(driver.Image):
     def create_snap(self, name: str) -> None:
         with self._plan.call("Image.create_snap"):
             self._image.create_snap(name)
+
+    def create_reserved_snap(self, name: str, reserved: driver.ReservedSnap | None) -> None:
+        # Another way to do the same.
+        with self._plan.call("Image.create_snap"):
+            self._image.create_reserved_snap(name, reserved)
 
     def rename_snap(self, name: str, new_name: str) -> None:
         with self._plan.call("Image.rename_snap"):

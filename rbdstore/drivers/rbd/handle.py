@@ -11,6 +11,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
+import rados
 import rbd
 
 from rbdstore import driver, exceptions
@@ -104,6 +105,14 @@ class Handle(driver.Image):
                 flight.wait()
             if self._had_parent:
                 settling.settle(self.pool.ioctx_of(self._connection))
+
+    def _open_anew(self, ioctx: rados.Ioctx) -> None:
+        """Forget what librbd remembers of the image."""
+        self._settle()
+        fresh = rbd.Image(ioctx, image_id=self.id, read_only=self.read_only)
+        self._connection.keep(fresh)
+        stale, self._handle = self._handle, fresh
+        self._connection.close_handle(stale)
 
     def _look_at(self, handle: rbd.Image, snap_id: int | None) -> None:
         self._settle()

@@ -20,6 +20,7 @@ from rbdstore.drivers.rbd import (
     object_map,
     objects,
     options,
+    reserving,
 )
 from rbdstore.drivers.rbd.data import Data
 from rbdstore.drivers.rbd.progress import reported
@@ -150,6 +151,19 @@ class RbdImage(Data):
         with self._calls(name) as handle:
             handle.create_snap(name)
             self._check_snap(handle, name)
+
+    def create_reserved_snap(self, name: str, reserved: driver.ReservedSnap | None) -> None:
+        made = False
+        if reserved is not None:
+            self._settle()
+            with self._calls(name) as handle:
+                handle.flush()
+                ioctx = self.pool.ioctx_of(self._connection)
+                made = reserving.create(ioctx, handle, name, reserved)
+                if made:
+                    self._open_anew(ioctx)
+        if not made:
+            self.create_snap(name)
 
     def _check_snap(self, handle: rbd.Image, name: str) -> None:
         # librbd says that it made one in a full pool too, but that has no object map, for which

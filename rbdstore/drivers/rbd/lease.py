@@ -14,7 +14,7 @@ from typing import Final
 
 import rados
 
-from rbdstore.drivers.rbd import full
+from rbdstore.drivers.rbd import decoding, full
 from rbdstore.shapes import LeaseState
 
 LOCK: Final = "rbdstore"
@@ -55,9 +55,9 @@ def take(
     return True
 
 
-def check(op: rados.WriteOp, cookie: str) -> None:
+def check(op: rados.WriteOp, cookie: str, *, lock: str = LOCK, tag: str = _TAG) -> None:
     """Let the whole of ``op`` fail, with ObjectBusy or ObjectNotFound, unless the lock is held."""
-    arguments = _text(LOCK) + struct.pack("<B", _EXCLUSIVE) + _text(cookie) + _text(_TAG)
+    arguments = _text(lock) + struct.pack("<B", _EXCLUSIVE) + _text(cookie) + _text(tag)
     op.execute("lock", "assert_locked", _versioned(arguments))
 
 
@@ -82,6 +82,17 @@ def state(ioctx: rados.Ioctx, key: str) -> LeaseState | None:
         return None
     (holders,) = struct.unpack_from("<I", reply, _PREFIX)
     return LeaseState(who, bool(holders), time.mktime(changed))
+
+
+def cookie(ioctx: rados.Ioctx, key: str, lock: str) -> str:
+    """Of whoever holds a lock; empty: nobody does."""
+    _, reply = ioctx.execute(key, "lock", "get_info", _versioned(_text(lock)))
+    at = _PREFIX
+    (holders,) = decoding.numbers("<I", reply, at)
+    if not holders:
+        return ""
+    # The first one's id: the kind and the number of the client, and the cookie.
+    return decoding.text(reply, at + 4 + _PREFIX + 1 + 8)
 
 
 def _text(text: str) -> bytes:

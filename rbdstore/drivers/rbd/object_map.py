@@ -39,6 +39,11 @@ _MAPS: Final = options.FEATURES["object-map"] | options.FEATURES["fast-diff"]
 _FLAGS: Final = struct.Struct("<QQ")
 
 
+def of_head(image_id: str) -> str:
+    """The object with the map of an image, as it is now."""
+    return f"rbd_object_map.{image_id}"
+
+
 def of_snap(image_id: str, snap_id: int) -> str:
     """The object with the map of a snap, which every snap has where the feature is on."""
     return f"rbd_object_map.{image_id}.{snap_id:016x}"

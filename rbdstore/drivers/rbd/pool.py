@@ -26,6 +26,7 @@ from rbdstore.drivers.rbd import (
     objects,
     remains,
     renaming,
+    reserving,
     torn,
 )
 from rbdstore.drivers.rbd.image import RbdImage
@@ -302,6 +303,18 @@ class RbdPool(driver.Pool):
                     f"its parent {found[0].parent} is gone, and {found[0].needs}", spec=spec
                 )
             links.detach(self.ioctx_of(connection), image_id)
+
+    def reserve_snap(self) -> reserving.Reserving:
+        return reserving.Reserving(self)
+
+    def new_snap_id(self) -> driver.ReservedSnap:
+        """Have the monitors give out the id of a snap, which images made here can have."""
+        data_pool = self.cluster.options.data_pool
+        with self.cluster.calls(pool=data_pool or self.name) as connection:
+            ioctx = self.ioctx_of(connection)
+            if data_pool:
+                ioctx = connection.ioctx(data_pool, "") or ioctx
+            return driver.ReservedSnap(ioctx.get_pool_id(), ioctx.create_self_managed_snap())
 
     # Trash
 
