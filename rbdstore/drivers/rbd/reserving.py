@@ -98,8 +98,8 @@ def create(ioctx: rados.Ioctx, handle: rbd.Image, name: str, reserved: ReservedS
         try:
             ioctx.operate_write_op(op, header)
         except rados.OSError as exc:
-            # The image has had a later one meanwhile.
-            if exc.errno == errno.ESTALE:
+            # The image has had a later one meanwhile; or it has this one, or one of the name.
+            if exc.errno in (errno.ESTALE, errno.EEXIST):
                 return False
             raise
     if features & FEATURES["object-map"]:

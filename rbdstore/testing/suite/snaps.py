@@ -65,6 +65,29 @@ class SnapSuite(Suite):
                 image.remove_snap(ids[-1])
         assert ids[0] != ids[1]
 
+    def test_a_snap_that_was_reserved_is_as_any_other(self, pool: Pool) -> None:
+        make(pool, "a", DATA)
+        reserved = pool.reserve_snap().result()
+        with pool.open("a", read_only=False) as image:
+            # For the second one it is used up.
+            for name, data in (("s", b"first"), ("t", b"second")):
+                image.write(0, data)
+                image.create_reserved_snap(name, reserved)
+                with refused(exceptions.Duplicate, pool.spec("a", name)):
+                    image.create_reserved_snap(name, pool.reserve_snap().result())
+                image.write(OBJECT, data)
+                image.flush()
+                for whole_object in (False, True):
+                    found = image.extents(0, SIZE, from_snap=name, whole_object=whole_object)
+                    (extent,) = found
+                    assert extent.offset // OBJECT == 1
+            first, second = image.snaps()
+            assert (first.name, second.name) == ("s", "t")
+        assert read(pool, "a", first.id)[:6] == b"first" + DATA[5:6]
+        assert read(pool, "a", first.id)[OBJECT:] == filled(DATA)[OBJECT:]
+        assert read(pool, "a", second.id)[OBJECT:][:5] == b"first"
+        assert read(pool, "a")[OBJECT:][:6] == read(pool, "a")[:6] == b"second"
+
     def test_a_snap_stays_what_it_was(self, pool: Pool) -> None:
         snap_id = make_parent(pool, "a")
         write(pool, "a", 5, b"changed")
