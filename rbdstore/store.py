@@ -22,6 +22,7 @@ from rbdstore.driver import Cluster, Pool
 from rbdstore.settings import Settings
 from rbdstore.sweepers.findings import Collected
 from rbdstore.trash import deferral
+from rbdstore.trash.contents import Trash
 from rbdstore.trash.purging import Purged
 from rbdstore.views import forest, looking
 from rbdstore.views.forest import Forest
@@ -95,6 +96,11 @@ class Store(Closing):
         """Backups of volumes, of this store and of others: cinder-backup's work."""
         with self._lock:
             return self._service(_BackupStore)
+
+    @property
+    def trash(self) -> Trash:
+        """What was deleted and is not gone: to look at, and to bring back."""
+        return self._service(Trash)
 
     def tree(self, name: str, *, every_object: bool = False) -> Tree:
         """All about one image or volume; its clones by their names only.
