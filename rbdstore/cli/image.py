@@ -12,10 +12,11 @@ from typing import Any, BinaryIO
 
 from cliff import lister, show
 
-from rbdstore import spec
+from rbdstore import exceptions, spec
 from rbdstore.cli import about, base, files, shapes, terminal
 from rbdstore.driver import Progress
 from rbdstore.images import ImageStore, StoredImage
+from rbdstore.store import Store
 from rbdstore.transfer.reader import Reader
 
 
@@ -165,10 +166,18 @@ class Delete(base.Command):
             dest="in_use",
             help="the same as --in-use flatten",
         )
+        parser.add_argument(
+            "--dry-run", action="store_true", help="only tell what would be done, or refused"
+        )
         base.add_yes(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        images = self.store().images
+        store = self.store()
+        if parsed_args.dry_run:
+            return self.each(
+                parsed_args.image, lambda image: self._tell(store, image, parsed_args.in_use)
+            )
+        images = store.images
         terminal.confirm("delete", parsed_args.image, yes=parsed_args.yes)
         with terminal.many_steps() as begin:
             return self.each(
@@ -180,6 +189,27 @@ class Delete(base.Command):
                     and (lambda clone: begin(f"flatten {shapes.printable(str(clone))}")),
                 ),
             )
+
+    def _tell(self, store: Store, image: str, in_use: str) -> None:
+        """Say what a deletion would do.
+
+        :raises InUse: it would be refused
+        """
+        tree = store.tree(_id(location(store.images, image)))
+        users = [snap.name for snap in tree.snaps if snap.kind == "user"]
+        children = [clone.spec for clone in tree.clones]
+        held = children if in_use == "refuse" else []
+        if users or tree.watchers or held:
+            raise exceptions.InUse(
+                spec=tree.spec, children=held, snapshots=users, watchers=tree.watchers
+            )
+        clones = ", ".join(map(str, children))
+        then = "would be deleted"
+        if children and in_use == "flatten":
+            then += f" once these are flattened: {clones}"
+        elif children:
+            then += f"; its data would stay as long as there are clones: {clones}"
+        self.app.stdout.write(shapes.printable(f"{tree.spec} {then}") + "\n")
 
 
 def _pour(

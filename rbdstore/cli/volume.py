@@ -18,6 +18,7 @@ from rbdstore.driver import Progress
 from rbdstore.exchange import imports
 from rbdstore.exchange.exports import ExportedImage
 from rbdstore.images import ImageStore
+from rbdstore.views import depths
 from rbdstore.volumes import Volume
 
 _COLUMNS = ("name", "size", "parent", "depth", "snapshots")
@@ -179,12 +180,32 @@ class Show(base.Command, show.ShowOne):
 
 
 class List(base.Command, lister.Lister):
-    """List the volumes of the backend's pool."""
+    """List the volumes of the backend's pool; or those whose parents are deleted."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--orphaned",
+            action="store_true",
+            help="only clones of what was deleted, or is not there, and what became of that",
+        )
 
     def take_action(
         self, parsed_args: argparse.Namespace
     ) -> tuple[Sequence[str], Iterable[Sequence[Any]]]:
-        return _COLUMNS, [_row(volume) for volume in self.store().volumes.list()]
+        store = self.store()
+        if not parsed_args.orphaned:
+            return _COLUMNS, [_row(volume) for volume in store.volumes.list()]
+        return (*_COLUMNS, "reason"), [
+            (
+                shapes.Name(tree.name),
+                shapes.Size(tree.size),
+                shapes.parent(tree.parent.spec if tree.parent else None),
+                tree.depth,
+                shapes.Lines([snap.name for snap in tree.snaps if snap.kind in ("user", "image")]),
+                shapes.Maybe(why),
+            )
+            for tree, why in depths.orphans(store.forest())
+        ]
 
 
 class Extend(_Changing):
