@@ -97,8 +97,8 @@ def volume(driver, raw):
     driver.delete_volume(made)
 
 
-def begins(raw, volume):
-    with raw.open("volumes", volume.name, read_only=True) as image:
+def begins(raw, volume, pool="volumes"):
+    with raw.open(pool, volume.name, read_only=True) as image:
         return image.read(0, len(DATA))
 
 
@@ -311,6 +311,19 @@ def test_what_cinder_makes_for_itself_is_not_flattened(make, driver, volume, raw
     found.delete_snapshot(snap)
 
 
+def test_deletion_is_deferred_where_that_is_configured(make, raw):
+    """But not of what Cinder has made for itself."""
+    found = make(enable_deferred_deletion=True, deferred_deletion_delay=3600)
+    kept, temporary = cinder_place.volume(), cinder_place.volume(use_quota=False)
+    for made in (kept, temporary):
+        found.create_volume(made)
+        found.delete_volume(made)
+    assert list(raw.trash("volumes").values()) == [kept.name]
+    make(enable_deferred_deletion=False)._store.purge_deleted()
+    assert list(raw.trash("volumes").values()) == [kept.name]
+    pools.clear(raw.client, "volumes")
+
+
 def test_an_encrypted_volume_keeps_room_for_its_header(driver, raw):
     """As the stock driver makes one: by its header larger than Cinder says."""
     source = cinder_place.volume(encryption_key_id="key")
@@ -449,7 +462,7 @@ def test_a_volume_moves_to_another_pool(driver, raw, there):
     assert driver.migrate_volume(cinder_place.CONTEXT, made, there) == (True, None)
     assert raw.images("volumes") == []
     assert size(raw, made, "backups") == GiB
-    assert raw.read("backups", made.name)[: len(DATA)] == DATA
+    assert begins(raw, made, "backups") == DATA
     assert "exclusive-lock" not in raw.features("backups", made.name)
     raw.remove("backups", made.name)
 
@@ -480,7 +493,10 @@ def test_what_cinder_moved_gets_the_name_back(driver, raw):
     for status in ("available", "in-use"):
         update = driver.update_migrated_volume(context, old, third, status)
         assert update == {"_name_id": third.id, "provider_location": None}
-    for made in (old, third):
+    # As Cinder knows it from then on: by its old id, under the other's name.
+    moved = cinder_place.volume(_name_id=third.id)
+    assert driver.initialize_connection(moved, {})["data"]["name"] == f"volumes/{third.name}"
+    for made in (old, moved):
         driver.delete_volume(made)
 
 
