@@ -6,6 +6,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 # shellcheck source=tools/setup-env.sh
 . tools/setup-env.sh test
 if [ $# -eq 0 ]; then
-    set -- pep8 docs py3 functional peers
+    set -- pep8 docs py3 functional e2e-ci
 fi
 exec .venv/bin/python -m tox run -e "$(IFS=,; echo "$*")" </dev/null

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Cinder's own driver leaves of deleted clones is reclaimed, all of it, and nothing else.
 
-Cinder is not among the tests' requirements, for it is large: ``tox -e peers`` has it.
+Cinder is not among the tests' requirements, for it is large: ``tox -e e2e`` has it.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ DATA = samples.pattern("cinder", MiB)
 
 @pytest.fixture(scope="module", autouse=True)
 def _cinder():
-    assert importlib.util.find_spec("cinder"), "there is no Cinder here; `tox -e peers` has it"
+    assert importlib.util.find_spec("cinder"), "there is no Cinder here; `tox -e e2e` has it"
 
 
 @pytest.fixture(params=[1, 2], ids=["format 1", "format 2"])
