@@ -120,6 +120,11 @@ class Client:
         self.settled("volumes", volume_id)
         return answer["os-volume_upload_image"]["image_id"]
 
+    def reimage(self, volume_id, image_id):
+        """Fill a volume anew."""
+        self.act(volume_id, "os-reimage", image_id=image_id, reimage_reserved=False)
+        return self.settled("volumes", volume_id)
+
     def act(self, volume_id, action, **arguments):
         return self._call("POST", f"/volumes/{volume_id}/action", json={action: arguments})
 
@@ -178,10 +183,17 @@ class Client:
 
     def create_backup(self, volume_id, **how):
         body = {"backup": {"volume_id": volume_id, "force": True, **how}}
-        made = self._call("POST", "/backups", json=body)["backup"]
-        found = self.settled("backups", made["id"])
-        self.settled("volumes", volume_id)
-        return found
+        end = time.monotonic() + LIMIT
+        while True:
+            made = self._call("POST", "/backups", json=body)["backup"]
+            self.ended("backups", made["id"])
+            found = self._look("backups", made["id"])
+            self.settled("volumes", volume_id)
+            # The scheduler is told only every few seconds that the service is there.
+            if "Service not found" not in (found["fail_reason"] or "") or time.monotonic() > end:
+                return self.settled("backups", made["id"])
+            self.delete_backup(made["id"])
+            time.sleep(1)
 
     def restore(self, backup_id, volume_id):
         body = {"restore": {"volume_id": volume_id}}

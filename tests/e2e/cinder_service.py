@@ -67,7 +67,8 @@ class Cinder(processes.Service):
         self._port = processes.free_port()
         self.database = folder / "cinder.sqlite"
         self.client = cinder_client.Client(f"http://127.0.0.1:{self._port}")
-        conf = self.configure(backends, backup_driver)
+        self._conf = folder / "cinder.conf"
+        self._configure(backends, backup_driver)
         services = {f"{HOST}@{name}" for name in backends} | {HOST}
         super().__init__(
             "cinder",
@@ -75,19 +76,23 @@ class Cinder(processes.Service):
                 *("unshare", "--mount", "--propagation", "private"),
                 *("sh", "-c", _WITH_KEYRINGS, folder / "etc-ceph"),
                 *(sys.executable, pathlib.Path(__file__).with_name("cinder_program.py")),
-                *("--config-file", conf),
+                *("--config-file", self._conf),
             ],
             folder,
             env={"PATH": f"{folder / 'bin'}:{sys.prefix}/bin:/usr/sbin:/usr/bin:/sbin:/bin"},
             ready=lambda: services <= set(self.client.services_up()),
         )
         if database is None:
-            processes.run(processes.program("cinder-manage"), "--config-file", conf, "db", "sync")
+            manage = processes.program("cinder-manage")
+            processes.run(manage, "--config-file", self._conf, "db", "sync")
         else:
             shutil.copy(database, self.database)
 
-    def configure(self, backends, backup_driver=BACKUP):
-        """Write its cinder.conf, which holds from its next start on; return its path."""
+    def change(self, sections):
+        """Change options of its cinder.conf, which hold from its next start on."""
+        configuration.change(self._conf, sections)
+
+    def _configure(self, backends, backup_driver):
         folder, ceph = self._folder, self._ceph
         etc = processes.data_file("etc")
         rootwrap = configuration.write(
@@ -99,8 +104,8 @@ class Cinder(processes.Service):
                 }
             },
         )
-        return configuration.write(
-            folder / "cinder.conf",
+        configuration.write(
+            self._conf,
             {
                 "DEFAULT": {
                     "auth_strategy": "noauth",
@@ -121,15 +126,21 @@ class Cinder(processes.Service):
                     "allow_availability_zone_fallback": True,
                     "enabled_backends": ",".join(backends),
                     "scheduler_driver_init_wait_time": 1,
-                    "report_interval": 2,
-                    "service_down_time": 30,
+                    "report_interval": 5,
+                    "service_down_time": 120,
+                    "backup_driver_stats_polling_interval": 10,
                     "backup_driver": backup_driver,
                     "backup_ceph_conf": ceph.conf_path,
                     "backup_ceph_user": "cinder-backup",
                     "backup_ceph_pool": "backups",
                     "backup_ceph_chunk_size": 8 << 20,
                 },
-                "database": {"connection": f"sqlite:///{self.database}"},
+                "database": {
+                    "connection": f"sqlite:///{self.database}",
+                    # What is written need not survive the machine, and each of its services
+                    # says every few seconds that it is up.
+                    "sqlite_synchronous": False,
+                },
                 "oslo_concurrency": {"lock_path": folder / "locks"},
                 "coordination": {"backend_url": f"file://{folder / 'locks'}"},
                 **{

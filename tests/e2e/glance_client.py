@@ -6,6 +6,15 @@ import requests
 LIMIT = 120
 
 
+def refused(call, *args):
+    """The status with which a call is refused, as it must be."""
+    try:
+        call(*args)
+    except requests.HTTPError as error:
+        return error.response.status_code
+    raise AssertionError("it was not refused")
+
+
 class Client:
     """May be used by several threads."""
 

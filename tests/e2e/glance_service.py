@@ -31,7 +31,6 @@ class Glance(processes.Service):
     """A glance-api.
 
     :ivar client: what drives it (:class:`glance_client.Client`)
-    :ivar driver: the name of its store's driver
     :ivar database: the path of its database
     """
 
@@ -44,7 +43,6 @@ class Glance(processes.Service):
         :param template: a database to begin with, which is copied; None: an empty one is made
         :param beside: another service, whose database it has, too
         """
-        self.driver = driver
         self.database = beside.database if beside else folder / "glance.sqlite"
         self._etc = folder / "etc"
         self._etc.mkdir(parents=True)
@@ -64,27 +62,19 @@ class Glance(processes.Service):
             env={"OS_GLANCE_CONFIG_DIR": str(self._etc), "PYTHONWARNINGS": "ignore"},
             ready=self.client.answers,
         )
-        self._configure(section, more or {})
+        self._configure({BACKEND: (driver, section), **(more or {})})
         if template:
             shutil.copy(template, self.database)
         elif not beside:
             manage = processes.program("glance-manage")
             processes.run(manage, "--config-file", self._etc / "glance-api.conf", "db_sync")
 
-    def use(self, driver):
-        """Change the driver as an operator does: one line of the configuration, and a restart."""
-        path = self._etc / "glance-api.conf"
-        before = path.read_text()
-        line = f"enabled_backends = {BACKEND}:{self.driver}\n"
-        assert before.count(line) == 1
-        self.stop()
-        path.write_text(before.replace(line, f"enabled_backends = {BACKEND}:{driver}\n"))
-        self.driver = driver
-        self.start()
+    def change(self, sections):
+        """Change options of its glance-api.conf, which hold from its next start on."""
+        configuration.change(self._etc / "glance-api.conf", sections)
 
-    def _configure(self, section, more):
+    def _configure(self, stores):
         folder = self.folder
-        stores = {BACKEND: (self.driver, section), **more}
         for name in ("staging", "tasks"):
             (folder / name).mkdir()
         paste = shutil.copy(
@@ -107,7 +97,11 @@ class Glance(processes.Service):
                 },
                 "paste_deploy": {"config_file": paste},
                 "oslo_policy": {"policy_file": policy},
-                "database": {"connection": sqlite_turns.url(self.database)},
+                "database": {
+                    "connection": sqlite_turns.url(self.database),
+                    # What is written need not survive the machine.
+                    "sqlite_synchronous": False,
+                },
                 "glance_store": {"default_backend": BACKEND},
                 **{name: values for name, (_driver, values) in stores.items()},
                 "os_glance_staging_store": {"filesystem_store_datadir": folder / "staging"},

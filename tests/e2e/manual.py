@@ -1,50 +1,45 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pages of the manual, for the tests that follow them."""
+"""The pages of the manual as steps, for the test that follows them."""
 
-import configparser
-import pathlib
 import re
 import shlex
-import textwrap
 
-import processes
+import configuration
+import pages
 
-PAGES = pathlib.Path(__file__).parents[2] / "doc" / "source" / "operator"
+_TITLE = re.compile(r"^(.+)\n-+\n", re.MULTILINE)
+_STEP = re.compile(r"^\d+\. ", re.MULTILINE)
 
 
-class Page:
-    """A page by its name, such as ``glance``."""
+def begin(page):
+    """The blocks that stand before a page's first section."""
+    before, *_sections = _TITLE.split(pages.text(page))
+    return list(_within(page, before))
 
-    def __init__(self, name):
-        self._text = (PAGES / f"{name}.rst").read_text()
 
-    def configurations(self):
-        """Its blocks of configuration, each as a parser."""
-        found = []
-        for _indent, block in re.findall(
-            r"^( *)\.\. code-block:: ini\n\n((?:\1    ?.*\n|\n)+)", self._text, re.MULTILINE
-        ):
-            parser = configparser.ConfigParser(default_section="")
-            parser.read_string(textwrap.dedent(block))
-            found.append(parser)
-        return found
+def steps(page, title):
+    """The numbered steps of a section, each as its blocks."""
+    _before, *parts = _TITLE.split(pages.text(page))
+    section = dict(zip(parts[::2], parts[1::2], strict=True))[title]
+    _before, *found = _STEP.split(section)
+    return [list(_within(page, step)) for step in found]
 
-    def command(self, begin):
-        """The one command that begins so, as words."""
-        text = re.sub(r"\\\n\s*", "", self._text)
-        (line,) = re.findall(rf"^ +({re.escape(begin)}.*)$", text, re.MULTILINE)
-        return shlex.split(line)
 
-    def line(self, begin):
-        """The one line of a block that begins so."""
-        (line,) = re.findall(rf"^ +({re.escape(begin)}.*)$", self._text, re.MULTILINE)
-        return line
+def _within(page, part):
+    start = pages.text(page).index(part)
+    first = pages.text(page).count("\n", 0, start) + 1
+    last = first + part.count("\n")
+    return (block for block in pages.blocks(page) if first <= block.line <= last)
 
-    def run(self, begin, ceph):
-        """Run that command, where a host's ceph.conf is that of a sandbox; what it prints."""
-        program, *arguments = self.command(begin)
-        return processes.run(
-            processes.program(program) if program == "rbdstore" else program,
-            *arguments,
-            env=ceph.env() if program == "ceph" else {"CEPH_CONF": ceph.conf_path},
-        )
+
+def options(block):
+    """A configuration as ``{section: {option: value}}``."""
+    parser = configuration.parser()
+    parser.read_string(block.text)
+    return {name: dict(parser[name]) for name in parser.sections()}
+
+
+def commands(block):
+    """Each command of a shell, as words."""
+    lines = re.sub(r"\\\n\s*", "", block.text).splitlines()
+    return [shlex.split(line) for line in lines if line]

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 
-START_LIMIT = 120.0
+START_LIMIT = 300.0
 STOP_LIMIT = 30.0
 # Below those that the kernel hands out: no client's connection can take one between two starts.
 PORTS = range(20000, 30000)

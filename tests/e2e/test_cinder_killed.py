@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cinder is killed while it is at something and started again; all can be used, and be deleted."""
+"""Cinder is killed while it is at something and started again; all can be used, and be deleted.
 
-import time
+It is at three things each time, and killed when it is seen in the middle of one of them.
+"""
 
 import cinder_service
+import pools
 import pytest
 import requests
 import samples
-import stores
+import volume_data
 from oslo_utils import units
+from volume_data import name
+from waiting import until
 
 MiB = units.Mi
-DATA = samples.pattern("killed", 64 * MiB)
-# Somewhere in it, before it, after it: whatever it is, what follows must hold.
-MOMENTS = pytest.mark.parametrize("moment", [0.05, 0.2, 0.6])
+DATA = samples.pattern("killed", 32 * MiB)
 
 
 @pytest.fixture(scope="module")
@@ -24,75 +26,84 @@ def service(make_cinder, ceph):
     return make_cinder({"killed": section})
 
 
-@pytest.fixture
-def raw(ceph):
-    with stores.foreign(ceph) as found:
-        yield found
+def begins(raw, volume):
+    return volume_data.begins(raw, volume, like=DATA)
 
 
-@pytest.fixture
-def source(service, raw, nothing_left):
-    made = service.client.create(1, volume_type="killed")
-    raw.write("volumes", f"volume-{made['id']}", DATA)
-    return made
+class Work:
+    """Three things that Cinder is at."""
+
+    def __init__(self, client, raw):
+        self._client, self._raw = client, raw
+        self.source, self.deep, self.doomed = (self._filled() for _ in range(3))
+        self.clones = [
+            client.create(1, source_volid=volume["id"]) for volume in (self.deep, self.doomed)
+        ]
+
+    def _filled(self):
+        made = self._client.create(1, volume_type="killed")
+        self._raw.write("volumes", name(made), DATA)
+        return made
+
+    def begin(self):
+        client = self._client
+        self.clone = client.begin(1, source_volid=self.source["id"])
+        # What that is of is at the limit of depth: it is flattened first.
+        self.deeper = client.begin(1, source_volid=self.clones[0]["id"])
+        client.begin_delete(self.doomed["id"])
+
+    @property
+    def volumes(self):
+        return [self.source, self.deep, self.doomed, *self.clones, self.clone, self.deeper]
+
+    # In the middle of it
+
+    def clones_a_volume(self):
+        made = [image for image in self._raw.images("volumes") if name(self.clone) in image]
+        return made and made != [name(self.clone)]
+
+    def flattens(self):
+        return self._raw.data_objects("volumes", name(self.clones[0]))
+
+    def deletes(self):
+        return self._raw.is_claimed("volumes", name(self.doomed))
 
 
-def kill(service, moment, volume):
-    """Kill it while it is at a volume, and start it again; return the volume's status then.
-
-    What was asked for and had not arrived is lost: its bus has no broker.
-    """
-    time.sleep(moment)
+@pytest.mark.parametrize("moment", [Work.clones_a_volume, Work.flattens, Work.deletes])
+def test_killed_in_the_middle(service, raw, admin, collect, nothing_left, moment):
+    client = service.client
+    work = Work(client, raw)
+    work.begin()
+    until(lambda: moment(work), every=0)
     service.kill()
     service.start()
-    return service.client.give_up(volume["id"])
-
-
-def begins(raw, volume):
-    with raw.open("volumes", f"volume-{volume['id']}", read_only=True) as image:
-        return image.read(0, len(DATA))
-
-
-def clean_up(service, *volumes):
-    """Delete what there is, also what came out as an error."""
-    client = service.client
-    for volume in volumes:
-        try:
-            client.delete(volume["id"])
-        except requests.HTTPError as error:
-            # When it starts, Cinder goes on with deletions.
-            if error.response.status_code != 404:
-                raise
+    # What was asked for and had not arrived is lost: its bus has no broker.
+    status = {volume["id"]: client.give_up(volume["id"]) for volume in work.volumes}
+    for volume in (work.source, work.deep, *work.clones):
+        assert status[volume["id"]] == "available"
+        assert begins(raw, volume) == DATA
+    for volume in (work.clone, work.deeper):
+        if status[volume["id"]] == "available":
+            assert begins(raw, volume) == DATA
+    again = [client.create(1, source_volid=of["id"]) for of in (work.source, work.clones[0])]
+    for volume in again:
+        assert begins(raw, volume) == DATA
+    for volume in (*again, *work.volumes):
+        delete(client, volume)
     assert client.list() == {}
 
+    def left():
+        collect("volumes", "cinder")
+        return pools.leftovers(admin, "volumes")
 
-@MOMENTS
-def test_in_a_clone(service, raw, source, moment):
-    clone = service.client.begin(1, source_volid=source["id"])
-    if kill(service, moment, clone) == "available":
-        assert begins(raw, clone) == DATA
-    assert begins(raw, source) == DATA
-    again = service.client.create(1, source_volid=source["id"])
-    assert begins(raw, again) == DATA
-    clean_up(service, source, clone, again)
+    # A dead client is one that lives until its time is over.
+    until(lambda: not left())
 
 
-@MOMENTS
-def test_in_a_flatten(service, raw, source, moment):
-    clone = service.client.create(1, source_volid=source["id"])
-    # It is at the limit: it is flattened first.
-    deeper = service.client.begin(1, source_volid=clone["id"])
-    if kill(service, moment, deeper) == "available":
-        assert begins(raw, deeper) == DATA
-    for volume in (source, clone):
-        assert begins(raw, volume) == DATA
-    clean_up(service, source, clone, deeper)
-
-
-@MOMENTS
-def test_in_a_deletion(service, raw, source, moment):
-    clone = service.client.create(1, source_volid=source["id"])
-    service.client.begin_delete(source["id"])
-    kill(service, moment, source)
-    assert begins(raw, clone) == DATA
-    clean_up(service, source, clone)
+def delete(client, volume):
+    try:
+        client.delete(volume["id"])
+    except requests.HTTPError as error:
+        # When it starts, Cinder goes on with deletions.
+        if error.response.status_code != 404:
+            raise

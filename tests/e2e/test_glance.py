@@ -7,21 +7,15 @@ What is the same for both is one test with two services; where they differ, the 
 
 import concurrent.futures
 import hashlib
-import html
 import http.client
-import threading
-import time
 import urllib.parse
 
-import glance_service
 import pools
 import pytest
-import requests
 import samples
 import stores
-
-from rbdstore.testing import recipe
-from rbdstore.testing.sandbox import CephSandbox
+from glance_client import refused
+from waiting import until
 
 MiB = samples.MiB
 DATA = samples.pattern("glance", 20 * MiB + 7)
@@ -46,18 +40,6 @@ def service(request, nothing_left):
 @pytest.fixture
 def client(service):
     return service.client
-
-
-@pytest.fixture
-def volumes(ceph):
-    return stores.volume_store(ceph)
-
-
-def refused(call, *args):
-    """The status with which a call is refused."""
-    with pytest.raises(requests.HTTPError) as caught:
-        call(*args)
-    return caught.value.response.status_code
 
 
 def chunked(data):
@@ -197,85 +179,6 @@ def test_an_image_that_a_volume_needs_with_the_stock_driver(
         pools.clear(admin, "images")
 
 
-# Killed
-
-
-class Held:
-    """A body of which some is sent at once, and the rest never."""
-
-    def __init__(self, data):
-        self._data = data
-        self._ended = threading.Event()
-
-    def __iter__(self):
-        yield from chunked(self._data)
-        self._ended.wait()
-
-    def end(self):
-        self._ended.set()
-
-
-def until(true, limit=150):
-    end = time.monotonic() + limit
-    while not true():
-        assert time.monotonic() < end, "not in time"
-        time.sleep(0.1)
-
-
-def kill_in_upload(service, raw):
-    """Kill a service while it stores an image; return that one's id."""
-    image = service.client.create()
-    body = Held(samples.pattern("held", 60 * MiB))
-    with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        upload = thread.submit(service.client.upload, image, body)
-        try:
-            until(lambda: any(key.startswith("rbd_data.") for key in raw.objects("images")))
-            assert service.client.show(image)["status"] == "saving"
-            service.kill()
-        finally:
-            body.end()
-        with pytest.raises(requests.RequestException):
-            upload.result()
-    return image
-
-
-def test_killed_in_an_upload(own_glance, ceph, admin, collect):
-    service = own_glance(glance_service.RBDSTORE, rbd_lease_seconds=10)
-    client = service.client
-    with stores.foreign(ceph) as raw:
-        image = kill_in_upload(service, raw)
-        service.start()
-        # The next one is not held up, and the record can be deleted.
-        other = client.add(DATA)
-        client.delete(image)
-        assert [name for name in raw.images("images") if name.startswith(image)]
-        collected = []
-
-        def gone():
-            collected.extend(collect("images", "glance"))
-            return not [name for name in raw.images("images") if name.startswith(image)]
-
-        # A dead client is one that lives until its time is over.
-        until(gone)
-        assert any(each["item"].startswith(f"images/{image}") for each in collected)
-        assert client.download(other) == DATA
-    client.delete(other)
-    assert client.list() == {}
-    assert pools.leftovers(admin, "images") == []
-
-
-def test_killed_in_an_upload_with_the_stock_driver(own_glance, ceph, admin):
-    """What it had sent stays, by the image's own name, when there is no such image any more."""
-    service = own_glance(glance_service.STOCK)
-    with stores.foreign(ceph) as raw:
-        image = kill_in_upload(service, raw)
-        service.start()
-        service.client.delete(image)
-        assert service.client.list() == {}
-        assert raw.images("images") == [image]
-        pools.clear(admin, "images")
-
-
 # What only differs
 
 
@@ -284,36 +187,3 @@ def test_what_glance_tells_of_a_store_in_detail(client, status):
     """It has a list of drivers' names, and fails for any other."""
     assert [store["id"] for store in client.stores()] == ["ceph"]
     assert client.stores_detail().status_code == status
-
-
-# What the cluster does not let it do
-
-
-NARROW = recipe.Role("glance-narrow", osd=("profile rbd pool=images",), mgr=())
-
-
-def test_a_user_who_may_not_see_clones(own_glance, ceph, volumes, nothing_left):
-    with stores.more_users(ceph, NARROW):
-        service = own_glance(glance_service.RBDSTORE, rbd_store_user=NARROW.name)
-        client = service.client
-        image = client.add(DATA)
-        volumes.clone("volume-1", client.show(image)["direct_url"])
-        with pytest.raises(requests.HTTPError, match="403") as caught:
-            client.delete(image)
-        assert "ceph auth caps client.glance-narrow" in html.unescape(str(caught.value))
-        assert client.download(image) == DATA
-        volumes.delete("volume-1")
-        client.delete(image)
-        service.stop()
-
-
-def test_a_cluster_that_does_not_answer(own_glance):
-    with CephSandbox() as ceph:
-        service = own_glance(glance_service.RBDSTORE, ceph=ceph, rbd_operation_timeout=8)
-        client = service.client
-        image = client.add(DATA)
-        ceph.pause_daemon("osd.0")
-        assert refused(client.add, DATA) == 503
-        assert refused(client.download, image) == 503
-        assert refused(client.delete, image) == 503
-        service.kill()
