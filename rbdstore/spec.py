@@ -175,6 +175,16 @@ def check_name(name: object) -> str:
     return name
 
 
+def secret_uuid(fsid: str, user: str) -> str:
+    """By which UUID libvirt is told of a user's key where several users' keys are to be known.
+
+    It is of the cluster and of the user alone, so that each host comes to the same.
+
+    :param user: without ``client.``
+    """
+    return str(uuid.uuid5(uuid.UUID(fsid), f"client.{user}"))
+
+
 def is_plain(text: str) -> bool:
     """Whether ``text`` is of one line, without control characters, and can be encoded."""
     # Cc: control characters, Cs: lone surrogates, Zl and Zp: line and paragraph separators.

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 import xml.etree.ElementTree as ElementTree  # nosec B405: it is written here, nothing is parsed
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from rbdstore import spec
 from rbdstore.provision import roles
 from rbdstore.provision.description import Description
 from rbdstore.provision.files import SECRET, File, Keys
@@ -39,7 +39,7 @@ class _Texts:
         self._monitors = monitors
         self._conf = self._path("ceph.clients.conf")
         self._secrets = {
-            role: wanted.secrets.get(role) or str(uuid.uuid5(uuid.UUID(fsid), entity(role)))
+            role: wanted.secrets.get(role) or spec.secret_uuid(fsid, role)
             for role in wanted.roles
             if role in roles.ATTACHED
         }

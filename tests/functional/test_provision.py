@@ -257,6 +257,12 @@ def test_each_service_does_its_work_with_the_files_alone(site):
             images.images.delete(uri)
 
 
+def test_the_doctor_finds_nothing_wrong(site):
+    conf = str(site.folder / "rbdstore.conf")
+    ended = commands.run("--config-file", conf, "doctor", "--read-only")
+    assert (ended.status, ended.err) == (0, ""), ended.out
+
+
 def test_nobody_does_another_ones_work(site):
     with site.load("volumes") as cinder, site.load("images") as glance:
         cinder.volumes.create("volume-1", MiB)

@@ -11,7 +11,7 @@ from rbdstore import exceptions
 from rbdstore.checks import SECTION, Mend, Outcome, failed, passed, warned
 from rbdstore.drivers.rbd import manager as manager_commands
 from rbdstore.drivers.rbd.diagnosis.case import Case
-from rbdstore.spec import ImageSpec, new_probe
+from rbdstore.spec import ImageSpec, new_probe, secret_uuid
 
 # What the cluster says of itself that a service notices; full ones are told elsewhere.
 _SERIOUS: Final = (
@@ -86,7 +86,8 @@ def secret(case: Case) -> Outcome:
     fsid = str(case.connection.rados.get_fsid())
     uuid = (case.options.secret_uuid or fsid).lower()
     user = case.options.client.user
-    told = f"{uuid}, the cluster's id" if uuid == fsid else f"{uuid}, not the cluster's id {fsid}"
+    usual = {fsid: "the cluster's id", secret_uuid(fsid, user): "as provision makes it up"}
+    told = f"{uuid}, " + usual.get(uuid, f"not the cluster's id {fsid}")
     told += "" if case.options.secret_uuid else ", as rbd_secret_uuid is not set"
     known = _known_to_libvirt()
     if known is not None and uuid not in known:
@@ -101,7 +102,7 @@ def secret(case: Case) -> Outcome:
         )
     if known is not None:
         return passed(f"{told}; libvirt on this host has a secret of that UUID")
-    if uuid != fsid:
+    if uuid not in usual:
         return warned(
             f"{told}: every host that volumes are attached to must know the key by it",
             Mend(f"rbd_secret_uuid = {fsid}", SECTION),
