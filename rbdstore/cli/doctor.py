@@ -14,9 +14,9 @@ from rbdstore.checks import SHELL, Mend, Verdict
 from rbdstore.cli import base, interrupts, shapes, terminal
 from rbdstore.doctor import Examination, Result, worst
 
-_STATUS: Final[dict[Verdict, int]] = {"pass": 0, "skip": 0, "warn": 3, "fail": 1}
+_STATUS: Final[dict[Verdict, int]] = {"skip": 0, "pass": 0, "warn": 3, "fail": 1}  # nosec B105
 _STYLES: Final[dict[Verdict, str]] = {
-    "pass": "green",
+    "pass": "green",  # nosec B105: no password
     "warn": "yellow",
     "fail": "bold red",
     "skip": "dim",

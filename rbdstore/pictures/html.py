@@ -39,16 +39,16 @@ def draw(forest: Forest, when: datetime.datetime) -> str:
         nodes=nodes,
         kinds=cards.kinds(everything),
         facts=[[node.name, cards.facts(node)] for node in everything],
-        glyphs=Markup(rendering.part("glyphs.svg")),
-        style=Markup(style),
+        glyphs=rendering.part("glyphs.svg"),
+        style=style,
         style_hash=_hash(style),
-        script=Markup(script),
+        script=script,
         script_hash=_hash(script),
         tail=_TAIL,
     )
 
 
-def _style(everything: list[nodes.Node]) -> str:
+def _style(everything: list[nodes.Node]) -> Markup:
     """The styles, with what depends on the forest: how wide a card is, and where limits are."""
     card, gap = layout.card_width(everything), layout.GAP
     rules = [f":root {{ --card: {card}px; --gap: {gap}px; --mid: {layout.MID}px; }}"]
@@ -58,7 +58,7 @@ def _style(everything: list[nodes.Node]) -> str:
     for limit in sorted({node.tree.limit for node in everything if node.tree.limit is not None}):
         left = (limit + 1) * (card + gap) - layout.BEFORE_CARD
         rules.append(f".limit-{limit} {{ left: {left}px; }}")
-    return "\n".join([rendering.part("colours.css"), *rules, rendering.part("page.css")])
+    return Markup("\n").join([rendering.part("colours.css"), *rules, rendering.part("page.css")])
 
 
 def _hash(text: str) -> str:

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 import jinja2
+from markupsafe import Markup
 
 from rbdstore.pictures import text
 
@@ -23,6 +24,6 @@ def render(name: str, **values: object) -> str:
     return text.in_ascii(_environment.get_template(name).render(**values)) + "\n"
 
 
-def part(name: str) -> str:
-    """A file that is put in as it is."""
-    return _loader.get_source(_environment, name)[0]
+def part(name: str) -> Markup:
+    """A file beside this that is put in as it is."""
+    return Markup(_loader.get_source(_environment, name)[0])  # nosec B704: it is our own

@@ -6,8 +6,6 @@ from __future__ import annotations
 import datetime
 from typing import Final
 
-from markupsafe import Markup
-
 from rbdstore.pictures import cards, layout, nodes, rendering, text
 from rbdstore.views.forest import Forest
 
@@ -40,8 +38,8 @@ def draw(forest: Forest, when: datetime.datetime) -> str:
         width=round(max(sheet.width, _LEAST_WIDTH) + 2 * _MARGIN),
         height=round(_HEAD + sheet.height + 2 * _MARGIN),
         kinds=cards.kinds(nodes.everything(groves)),
-        glyphs=Markup(rendering.part("glyphs.svg")),
-        style=Markup(rendering.part("colours.css") + rendering.part("sheet.css")),
+        glyphs=rendering.part("glyphs.svg"),
+        style=rendering.part("colours.css") + rendering.part("sheet.css"),
         card_of=lambda box: made[box.node.number],
         named=lambda card: text.fitting(card.name, letters),
         small=lambda said: text.fitting(said, int((sheet.card - 20) / _SMALL)),
