@@ -355,8 +355,10 @@ def _shown(name: str, value: object) -> str:
             return spec.Location.parse(value).image
         except exceptions.InvalidLocation:
             return "?"
-    if "://" in str(value):
-        return "?"
+    with contextlib.suppress(ValueError):
+        # Python refuses to write out a number of thousands of digits.
+        if "://" in str(value):
+            return "?"
     if isinstance(value, list | tuple):
         return f"{len(value)}:{exceptions.shown(value)}"
     if isinstance(value, str) and len(value) <= _LONGEST and " " not in value:
