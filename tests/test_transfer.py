@@ -77,6 +77,15 @@ def test_every_kind_of_body(pool, kind, known):
         pool.remove("image")
 
 
+@pytest.mark.parametrize("threads", [0, 1, 2])
+def test_what_is_hashed_for_nobody(pool, threads):
+    data = noise(2 * OBJECT + 7)
+    with new_image(pool, len(data)) as image:
+        found = transfer.fill(image, data, len(data), None, None, threads=threads)
+        assert content(image) == data
+    assert found == transfer.Digests(len(data), "", "")
+
+
 @pytest.mark.parametrize("kind", bodies.KINDS)
 def test_to_measure_is_to_fill_without_an_image(kind):
     for size in SIZES:

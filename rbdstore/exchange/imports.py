@@ -196,7 +196,7 @@ class _Copy:
             raise _too_small(size)
         with self._draft.create(length or 0, order=self._order) as image:
             image.lock()
-            digests = self._transfer(image, body, length, self._progress)
+            digests = self._transfer(image, body, length, receiving.ALGORITHM, self._progress)
             if digests.size < size:
                 image.resize(size)
         return digests
@@ -232,16 +232,23 @@ class _Copy:
             disk.seek(0)
             with self._draft.create(size, order=self._order) as image:
                 image.lock()
-                self._transfer(image, disk, size, stages.next())
+                # What tells one body from another is the container's: the disk, which may be
+                # many times as large, is hashed for nobody.
+                self._transfer(image, disk, size, None, stages.next())
 
     def _transfer(
-        self, image: Image, body: Body, size: int | None, progress: Progress | None
+        self,
+        image: Image,
+        body: Body,
+        size: int | None,
+        algorithm: str | None,
+        progress: Progress | None,
     ) -> transfer.Digests:
         return transfer.fill(
             image,
             body,
             size,
-            receiving.ALGORITHM,
+            algorithm,
             progress,
             window=self._settings.transfer_window,
             threads=self._settings.transfer_threads,

@@ -16,7 +16,10 @@ from rbdstore.threads import queue, threading
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Digests:
-    """What was transferred: how much, its MD5, and a hash of the caller's choice, in hex."""
+    """What was transferred: how much, its MD5, and a hash of the caller's choice, in hex.
+
+    Both are empty where nobody asked for them.
+    """
 
     size: int
     checksum: str
@@ -26,22 +29,19 @@ class Digests:
 class Hashes:
     """MD5 and another hash of the same data. To be closed.
 
+    :param algorithm: of the other one; None: nothing is hashed
     :param threads: how many threads compute them, none to two; none: the caller does
     :param failed: called with an error, by a thread that cannot go on
     """
 
     def __init__(
-        self, algorithm: str, threads: int, failed: Callable[[BaseException], object]
+        self, algorithm: str | None, threads: int, failed: Callable[[BaseException], object]
     ) -> None:
         self._size = 0
-        self._md5 = hashlib.md5(usedforsecurity=False)
-        self._chosen: Any = hashlib.new(algorithm, usedforsecurity=False)
-        if self._chosen.name == self._md5.name:
-            self._chosen = self._md5
-        hashes = list(dict.fromkeys((self._md5, self._chosen)))
-        shares = [[each] for each in hashes] if threads > 1 else [hashes]
-        self._workers = [_Worker(share, failed) for share in shares] if threads else []
-        self._own = [] if threads else hashes
+        self._hashes = [] if algorithm is None else _made(algorithm)
+        shares = [[each] for each in self._hashes] if threads > 1 else [self._hashes]
+        workers = threads and self._hashes
+        self._workers = [_Worker(share, failed) for share in shares] if workers else []
 
     def close(self) -> None:
         """Stop, if that has not been."""
@@ -54,7 +54,7 @@ class Hashes:
         """Hash ``data`` some time, in order; they may be changed once ``done`` was called."""
         self._size += len(data)
         if not self._workers:
-            for each in self._own:
+            for each in self._hashes:
                 each.update(data)
             done()
             return
@@ -66,7 +66,15 @@ class Hashes:
         """Wait for the threads. Nothing can be hashed after this."""
         for worker in self._workers:
             worker.finish()
-        return Digests(self._size, self._md5.hexdigest(), self._chosen.hexdigest())
+        found = [each.hexdigest() for each in self._hashes] or [""]
+        return Digests(self._size, found[0], found[-1])
+
+
+def _made(algorithm: str) -> list[Any]:
+    """MD5 first, and the other one last, which may be the same."""
+    md5 = hashlib.md5(usedforsecurity=False)
+    chosen = hashlib.new(algorithm, usedforsecurity=False)
+    return [md5] if chosen.name == md5.name else [md5, chosen]
 
 
 class _Last:

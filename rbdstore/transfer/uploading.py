@@ -71,7 +71,7 @@ def fill(
     image: Image,
     body: Body,
     size: int | None,
-    algorithm: str,
+    algorithm: str | None,
     progress: Progress | None,
     *,
     window: int = TRANSFER_WINDOW,
@@ -82,6 +82,7 @@ def fill(
     ``size`` is how many bytes the body must have; None: it ends where it ends, and the image,
     which begins empty, is made as large as that.
 
+    :param algorithm: None: nothing is hashed, and the digests tell no more than the size
     :param window: how many bytes are in memory at once, of those that are read, hashed or written
     :param threads: how many threads hash; none: the caller's does
     :raises InvalidBody: the body is shorter or longer than ``size``, or does not give bytes
@@ -132,7 +133,7 @@ def measure(
 class _Intake(Closing):
     """What every body goes through: it is cut, counted and hashed."""
 
-    def __init__(self, length: int, algorithm: str, window: int, threads: int) -> None:
+    def __init__(self, length: int, algorithm: str | None, window: int, threads: int) -> None:
         """Cut pieces of ``length`` bytes."""
         self.window = Window(window, length)
         self._hashes = Hashes(algorithm, threads, self.window.fail)

@@ -22,6 +22,7 @@ from wrong import bodies, locations
 from rbdstore import exceptions
 from rbdstore.exchange.cloneable import Verdict
 from rbdstore.spec import ImageSpec
+from rbdstore.transfer import hashing
 from rbdstore.volumes import VolumeFromImage
 
 MiB = samples.MiB
@@ -232,6 +233,27 @@ def test_what_is_in_a_container_is_converted(volumes, raw, tmp_path, kind):
     assert holds(raw, DISK)
     assert said == sorted(said)
     assert said[-1][0] == said[-1][1] >= len(container) + SIZE
+    volumes.delete("volume-1")
+
+
+def test_only_the_container_is_hashed(volumes, raw, tmp_path, monkeypatch):
+    """The disk in it may be many times as large."""
+    hashed = []
+
+    class Hashes(hashing.Hashes):
+        def __init__(self, algorithm, *rest):
+            self.counts = algorithm is not None
+            super().__init__(algorithm, *rest)
+
+        def update(self, data, done):
+            hashed.append(len(data) if self.counts else 0)
+            super().update(data, done)
+
+    monkeypatch.setattr("rbdstore.transfer.uploading.Hashes", Hashes)
+    container = containers.make(tmp_path, DISK, "-O", "qcow2")
+    take(volumes, container, "qcow2")
+    assert holds(raw, DISK)
+    assert sum(hashed) == len(container)
     volumes.delete("volume-1")
 
 
