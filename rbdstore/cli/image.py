@@ -193,15 +193,19 @@ class Delete(base.Command):
     def _tell(self, store: Store, image: str, in_use: str) -> None:
         """Say what a deletion would do.
 
-        :raises InUse: it would be refused
+        :raises InUse, PermissionDenied: it would be refused
         """
         tree = store.tree(_id(location(store.images, image)))
-        users = [snap.name for snap in tree.snaps if snap.kind == "user"]
+        users = [snap.name for snap in tree.snaps if snap.kind in ("user", "backup")]
         children = [clone.spec for clone in tree.clones]
         held = children if in_use == "refuse" else []
         if users or tree.watchers or held:
             raise exceptions.InUse(
                 spec=tree.spec, children=held, snapshots=users, watchers=tree.watchers
+            )
+        if any(snap.may_have_more for snap in tree.snaps):
+            raise exceptions.PermissionDenied(
+                "it may have clones in pools that this user cannot look into", spec=tree.spec
             )
         clones = ", ".join(map(str, children))
         then = "would be deleted"

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 import time
+from typing import Final
 
 from oslo_log import log
 
@@ -23,6 +25,9 @@ from rbdstore.spec import ImageSpec
 
 LOG = log.getLogger(__name__)
 
+# By how much the clock of whoever removes may be ahead of this one, in seconds.
+_MOST_SKEW: Final = 5.0
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Trashed:
@@ -31,7 +36,7 @@ class Trashed:
     :ivar name: the name it had
     :ivar is_ours: this library put it there; what it did not, it neither purges nor brings back
     :ivar kept_until: in seconds since 1970; 0 or past: its time is over
-    :ivar size: in bytes; None: it cannot be opened
+    :ivar size: in bytes; None: it cannot be opened, be it by this user alone
     :ivar clones: what was cloned from it; None: there may be some where this user cannot look
     :ivar snapshots: a user's, made while it was deleted
     """
@@ -94,7 +99,7 @@ class Trash:
             keep it there
         """
         entry = self._find(image)
-        name = spec.check_new_name(name or (entry.name if entry else image))
+        name = spec.check_new_name(name or (entry.name if entry else self._name_now(image)))
         if dry_run:
             if entry is None:
                 raise self._not_there(image)
@@ -142,13 +147,15 @@ class Trash:
         if not records.is_deleted(self._pool, entry.image_id, current):
             raise exceptions.InvalidInput(
                 f"{where}: rbdstore did not put it into the trash; whoever did brings it back by "
-                f"`rbd trash restore --pool {self._pool.name} {entry.image_id}`"
+                f"`rbd trash restore {shlex.quote(str(self._pool.spec(entry.image_id)))}`"
             )
         # librbd takes back that it removes an image if that is cut off, though data is gone then.
-        # But it never begins before the time is over, or while there are snapshots.
-        if current.kept_until <= time.time() and not self._pool.has_snaps(entry.image_id):
+        # But it never begins before the time is over, by the clock of whoever removes it, or while
+        # there are snapshots.
+        is_over = current.kept_until <= time.time() + _MOST_SKEW
+        if is_over and not self._pool.has_snaps(entry.image_id):
             raise exceptions.InUse(
-                "its time in the trash is over, so its removal may have begun "
+                "its time in the trash is over, or nearly, so its removal may have begun "
                 "(deferred_deletion_delay gives it more)",
                 spec=where,
             )
@@ -172,6 +179,16 @@ class Trash:
             )
         return found[0] if found else None
 
+    def _name_now(self, image: str) -> str:
+        """The name of an image that is back already, where it was called by its id."""
+        if image and self._pool.has_image(image):
+            with (
+                contextlib.suppress(exceptions.ImageNotFound),
+                self._pool.open(image_id=image) as found,
+            ):
+                return found.name
+        return image
+
     def _not_there(self, image: str) -> exceptions.ImageNotFound:
         return exceptions.ImageNotFound("it is not in the trash", spec=self._pool.spec(image))
 
@@ -184,17 +201,20 @@ class Trash:
         size: int | None = None
         clones: tuple[ImageSpec, ...] | None = ()
         snapshots: tuple[str, ...] = ()
-        with (
-            contextlib.suppress(exceptions.ImageNotFound),
-            self._pool.open(image_id=entry.image_id) as image,
-        ):
-            size = image.size()
-            snapshots = tuple(
-                snap.name
-                for snap in image.snaps()
-                if not snap.trashed and spec.is_users_snap(snap.name)
-            )
-            clones = _clones(image)
+        try:
+            with self._pool.open(image_id=entry.image_id) as image:
+                size = image.size()
+                snapshots = tuple(
+                    snap.name
+                    for snap in image.snaps()
+                    if not snap.trashed and spec.is_users_snap(snap.name)
+                )
+                clones = _clones(image)
+        except exceptions.ImageNotFound:
+            pass
+        except exceptions.PermissionDenied:
+            # Its parent is in a pool that this user may not read.
+            clones = None
         return Trashed(
             entry.name, entry.image_id, is_ours, entry.kept_until, size, clones, snapshots
         )

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """What each user may do, and that who may not has changed nothing; and locations that lie."""
 
+import subprocess
+import sys
+
 import pytest
 import samples
 import stores
@@ -13,6 +16,8 @@ DATA = samples.pattern("rights", MiB)
 
 # Glance as set-up guides made it for long: nothing lets it see who cloned its images.
 NARROW = recipe.Role("glance-narrow", osd=("profile rbd pool=images",), mgr=())
+# Cinder that may not read what its volumes were cloned from.
+ALONE = recipe.Role("cinder-alone", osd=("profile rbd pool=volumes",), mgr=())
 
 FORMATS = pytest.mark.parametrize("clone_format", [1, 2], ids=["format 1", "format 2"])
 POLICIES = pytest.mark.parametrize("policy", ["refuse", "flatten", "defer"])
@@ -20,7 +25,7 @@ POLICIES = pytest.mark.parametrize("policy", ["refuse", "flatten", "defer"])
 
 @pytest.fixture(scope="module", autouse=True)
 def _narrow(sandbox):
-    with stores.more_users(sandbox, NARROW):
+    with stores.more_users(sandbox, NARROW, ALONE):
         yield
 
 
@@ -65,6 +70,24 @@ def test_glance_that_cannot_list_clones_deletes_nothing(sandbox, raw, image, clo
     assert is_whole(raw)
     assert raw.read("volumes", "volume-1") == DATA
     assert volumes.get("volume-1").depth == 1
+    volumes.delete("volume-1")
+
+
+def test_a_deletion_that_is_only_told_is_refused_as_well(sandbox, image):
+    volumes = stores.volume_store(sandbox)
+    volumes.clone("volume-1", image.uri)
+    options = {"rbd_ceph_conf": sandbox.conf_path, "rbd_user": NARROW.name, "rbd_pool": "images"}
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "rbdstore.cli", "--driver", "rbd"),
+            *(word for pair in options.items() for word in ("--option", "=".join(pair))),
+            *("image", "delete", "image-1", "--dry-run", "--in-use", "defer"),
+        ],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "cannot look into" in done.stderr
     volumes.delete("volume-1")
 
 
@@ -126,6 +149,17 @@ def test_the_last_clone_takes_the_deferred_image_along_where_it_may(sandbox, raw
 
 
 # Cinder
+
+
+def test_the_trash_is_listed_where_a_parent_may_not_be_read(sandbox, raw, image):
+    kept = {"enable_deferred_deletion": True, "deferred_deletion_delay": 3600}
+    cinder = stores.store(sandbox, "cinder", "volumes", **kept)
+    cinder.volumes.clone("volume-1", image.uri)
+    cinder.volumes.delete("volume-1")
+    (found,) = stores.store(sandbox, ALONE.name, "volumes").trash.list()
+    assert (found.name, found.is_ours, found.size, found.clones) == ("volume-1", True, None, None)
+    assert cinder.trash.restore("volume-1") == "volume-1"
+    stores.volume_store(sandbox).delete("volume-1")
 
 
 @FORMATS

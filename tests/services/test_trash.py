@@ -163,11 +163,13 @@ def test_whoever_was_killed_at_it_leaves_no_mark_for_later(place, store, raw, de
     assert raw.read("volumes", "volume") == DATA
 
 
+@pytest.mark.parametrize("by_id", [False, True], ids=["by name", "by id"])
 @pytest.mark.parametrize("before", ["Pool.trash_restore", "Pool.remove_keys"])
-def test_whoever_was_killed_at_it_may_repeat_it(place, store, raw, deleted, before):
-    killed.at(place, "volumes", "trash.restore", "volume", before=before)
+def test_whoever_was_killed_at_it_may_repeat_it(place, store, raw, deleted, before, by_id):
+    called = deleted if by_id else "volume"
+    killed.at(place, "volumes", "trash.restore", called, before=before)
     store = place.store("volumes", **KEPT, rbd_lease_seconds=killed.LEASE_SECONDS)
-    assert store.trash.restore("volume") == "volume"
+    assert store.trash.restore(called) == "volume"
     assert raw.read("volumes", "volume") == DATA
     store.purge_deleted()
     assert raw.images("volumes") == ["volume"]
