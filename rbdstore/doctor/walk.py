@@ -6,8 +6,12 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from oslo_log import log
+
 from rbdstore import exceptions
 from rbdstore.checks import SECTION, Check, Mend, Outcome, Verdict, failed, skipped
+
+LOG = log.getLogger(__name__)
 
 _ORDER: Final[tuple[Verdict, ...]] = ("skip", "pass", "warn", "fail")
 
@@ -84,3 +88,7 @@ def _looked(check: Check) -> Outcome:
         return failed(said, *([Mend(error.mend)] if error.mend else ()))
     except exceptions.RbdStoreError as error:
         return failed("; ".join([str(error), *getattr(error, "__notes__", ())]))
+    except Exception as error:
+        # An answer of a release that nobody has seen yet, for one. All else is looked at still.
+        LOG.debug("%s could not be looked at", check.name, exc_info=True)
+        return failed(f"it could not be looked at: {type(error).__name__}: {error}")
