@@ -99,7 +99,9 @@ def _explained(
         return exceptions.ConfigError(
             f"rbd_ceph_conf: {settings.conf} names no monitors: it wants a line `mon host`"
         )
-    if not any(_has_key(path, user) for path in keyring):
+    if client.conf_get("key") or client.conf_get("keyfile"):
+        seen = settings.conf
+    elif not any(_has_key(path, user) for path in keyring):
         return exceptions.ConfigError(
             f"no key of {user} (option rbd_user) in {seen}: write what `ceph auth get {user}` "
             f"shows to a keyring there, readable by user id {os.geteuid()}, or name another one "

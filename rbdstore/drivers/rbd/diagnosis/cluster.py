@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess  # nosec B404: virsh is given no text of others
 from typing import Any, Final
+from xml.sax import saxutils  # nosec B406: nothing is parsed
 
 from rbdstore import exceptions
 from rbdstore.checks import SECTION, Mend, Outcome, failed, passed, warned
@@ -93,12 +95,7 @@ def secret(case: Case) -> Outcome:
     if known is not None and uuid not in known:
         return warned(
             f"{told}; libvirt on this host has no secret of that UUID",
-            Mend(
-                'printf \'<secret ephemeral="no" private="yes"><uuid>%s</uuid><usage type='
-                f'"ceph"><name>client.{user} secret</name></usage></secret>\' {uuid} | '
-                "virsh secret-define /dev/stdin"
-            ),
-            Mend(f'virsh secret-set-value {uuid} --base64 "$(ceph auth get-key client.{user})"'),
+            *secret_lines(uuid, f"client.{user}"),
         )
     if known is not None:
         return passed(f"{told}; libvirt on this host has a secret of that UUID")
@@ -108,6 +105,22 @@ def secret(case: Case) -> Outcome:
             Mend(f"rbd_secret_uuid = {fsid}", SECTION),
         )
     return passed(f"{told}; there is no libvirt here to ask")
+
+
+def secret_lines(uuid: str, client: str) -> tuple[Mend, Mend]:
+    name = saxutils.escape(f"{client} secret")
+    secret = shlex.quote(
+        f'<secret ephemeral="no" private="yes"><uuid>{uuid}</uuid><usage type="ceph">'
+        f"<name>{name}</name></usage></secret>"
+    )
+    return (
+        Mend(f"printf %s {secret} | virsh secret-define /dev/stdin"),
+        # Not as an argument, which every user of the host could read.
+        Mend(
+            f"ceph auth get-key {shlex.quote(client)} | "
+            f"virsh secret-set-value {uuid} --file /dev/stdin"
+        ),
+    )
 
 
 def _known_to_libvirt() -> set[str] | None:

@@ -66,9 +66,9 @@ def keyring(case: Case) -> Outcome:
     seen = (
         f"no key of {user} can be read: {'; '.join(map(str, keyrings)) or 'no keyring is named'}"
     )
-    unreadable = next((each for each in keyrings if each.problem not in ("", "missing")), None)
-    if unreadable is not None:
-        path = shlex.quote(unreadable.path)
+    # Of the first alone: those after it are not of this user's name, and may be another's.
+    if keyrings and keyrings[0].problem not in ("", "missing"):
+        path = shlex.quote(keyrings[0].path)
         return failed(seen, Mend(f"chown {os.geteuid()} {path} && chmod u+r {path}"))
     there = next((each for each in keyrings if not each.problem), None)
     if there is not None:
@@ -114,8 +114,10 @@ def _look_into(path: str) -> _Keyring:
 
 
 def path_of_key(case: Case) -> str:
-    """The keyring that has the user's key; empty: none has."""
+    """The keyring that has the user's key; empty: none has, or ceph.conf names the key itself."""
     user = f"client.{case.options.client.user}"
     client = connecting.configured(case.options.client)
+    if client.conf_get("key") or client.conf_get("keyfile"):
+        return ""
     keyrings = (_look_into(path.strip()) for path in str(client.conf_get("keyring")).split(","))
     return next((each.path for each in keyrings if user in each.users), "")

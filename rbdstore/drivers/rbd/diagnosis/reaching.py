@@ -36,6 +36,8 @@ def monitors(case: Case) -> Outcome:
             Mend(f"ceph mon dump  # what it shows belongs into 'mon host' of {settings.conf}"),
         )
     except exceptions.ConfigError as error:
+        if named:
+            return failed(str(error))
         conf = shlex.quote(settings.conf)
         return failed(
             str(error), Mend(f"ceph config generate-minimal-conf | grep 'mon.host' >>{conf}")
@@ -56,6 +58,7 @@ def key(case: Case) -> Outcome:
     client = shlex.quote(f"client.{user}")
     path = files.path_of_key(case)
     keyring, new = shlex.quote(path), shlex.quote(f"{path}.new")
+    conf = case.options.client.conf
     return failed(
         f"{case.refused}; or there is no such user, or it lacks the mon capability "
         f"`{caps.MONITORS}`: the monitors do not tell which",
@@ -68,6 +71,8 @@ def key(case: Case) -> Outcome:
             # It does not read from a pipe.
             f"(umask 077; ceph auth get {client} >{new}); "
             f"ceph-authtool {keyring} --import-keyring {new}; rm {new}"
+            if path
+            else f"ceph auth print-key {client}  # it is another one than {conf} names"
         ),
     )
 
