@@ -7,6 +7,7 @@ could only tell of itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -33,7 +34,9 @@ class Processes(registry.Collector):
         for path in pathlib.Path(self._folder).iterdir():
             match = _LIVE.fullmatch(path.name)
             if match and not _is_alive(int(match[1])):
-                multiprocess.mark_process_dead(int(match[1]), self._folder)  # type: ignore[no-untyped-call]
+                # Somebody else may ask at the same moment; or who asks may not write there.
+                with contextlib.suppress(OSError):
+                    multiprocess.mark_process_dead(int(match[1]), self._folder)  # type: ignore[no-untyped-call]
         found: Iterable[metrics_core.Metric] = self._collector.collect()  # type: ignore[no-untyped-call]
         return found
 
