@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import decimal
+import math
+import time
 from collections.abc import Iterable
 from typing import Final
 
@@ -25,6 +27,12 @@ def size_text(number: int) -> str:
 def printable(text: str) -> str:
     """Text that a terminal shows and does not obey: other clients give images any name."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def kept_until(seconds: float) -> str:
+    """Why what is in the trash stays there, whose time ends so many seconds after 1970."""
+    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(seconds)))
+    return f"it is kept until {until}"
 
 
 def count(number: int, what: str) -> str:

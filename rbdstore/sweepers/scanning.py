@@ -12,12 +12,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import math
 import time
 from collections.abc import Iterator, Set
 from typing import Literal
 
-from rbdstore import exceptions, lineage, parallel, spec
+from rbdstore import exceptions, legible, lineage, parallel, spec
 from rbdstore.driver import Child, Image, Inventory, LeaseState, Parent, Pool, Snap, TrashEntry
 from rbdstore.names import claims
 from rbdstore.settings import Settings
@@ -125,10 +124,8 @@ class Scan:
 
     def too_early(self, entry: TrashEntry) -> str:
         """Why something may not leave the trash yet; empty: it may."""
-        if entry.kept_until <= time.time():
-            return ""
-        until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(entry.kept_until)))
-        return f"it is kept until {until}"
+        late = entry.kept_until <= time.time()
+        return "" if late else legible.kept_until(entry.kept_until)
 
     def listed(self, image_id: str) -> Set[Key]:
         """The clones that an image of interest listed itself."""

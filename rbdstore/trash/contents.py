@@ -17,7 +17,7 @@ from typing import Final
 
 from oslo_log import log
 
-from rbdstore import exceptions, leases, lineage, parallel, records, spec
+from rbdstore import exceptions, leases, legible, lineage, parallel, records, spec
 from rbdstore.driver import Image, Pool, TrashEntry
 from rbdstore.names import claims
 from rbdstore.settings import Settings
@@ -55,8 +55,7 @@ class Trashed:
         if not self.is_ours:
             return "rbdstore did not put it there"
         if self.kept_until > time.time():
-            until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self.kept_until))
-            return f"it is kept until {until}"
+            return legible.kept_until(self.kept_until)
         if self.clones is None:
             return "it may have clones in pools that cannot be looked into"
         if self.clones:

@@ -14,14 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
 from collections.abc import Iterable, Iterator
 from typing import Final, Literal
 
 from oslo_log import log
 
-from rbdstore import exceptions, parallel, reclaim, records, spec, threads
+from rbdstore import exceptions, legible, parallel, reclaim, records, spec, threads
 from rbdstore.driver import Parent, Pool, Progress, TrashEntry
 from rbdstore.names import claims
 from rbdstore.settings import Settings
@@ -276,5 +275,4 @@ def _foreign(entry: TrashEntry) -> Kept:
 
 
 def _early(entry: TrashEntry) -> Kept:
-    until = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(math.ceil(entry.kept_until)))
-    return Kept(entry.name, entry.image_id, "too early", f"it is kept until {until}")
+    return Kept(entry.name, entry.image_id, "too early", legible.kept_until(entry.kept_until))
