@@ -707,6 +707,7 @@ class Image(Closing):
         """Do what :meth:`create_snap` does, with what :meth:`Pool.reserve_snap` gave.
 
         All that was written to the image is flushed. What was reserved is used up, or of no use.
+        Where it fails, the image may be closed.
         """
         self.create_snap(name)
 

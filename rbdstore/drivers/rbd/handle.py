@@ -43,6 +43,7 @@ class Handle(driver.Image):
         self._handle = handle
         self._closed = False
         self._snap_id: int | None = None
+        self._locked = False
         self._had_parent = True
         # Those that are in flight; librbd keeps them until they have ended.
         self._flights: weakref.WeakSet[flights.Flight[Any]] = weakref.WeakSet()

@@ -23,6 +23,16 @@ def snap_ids(ioctx: rados.Ioctx, image_id: str) -> tuple[int, ...]:
     return decoding.numbers(f"<{_length(reply, 8)}Q", reply, 12)
 
 
+def latest_snap(ioctx: rados.Ioctx, image_id: str) -> int:
+    """The greatest id that a snap of an image ever had; 0: it never had one.
+
+    :raises rados.ObjectNotFound: there is no image
+    """
+    _, reply = ioctx.execute(_name(image_id), "rbd", "get_snapcontext", b"")
+    (latest,) = decoding.numbers("<Q", reply, 0)
+    return int(latest)
+
+
 def children_of_snap(ioctx: rados.Ioctx, image_id: str, snap_id: int) -> int:
     """How many clones of format 2 a snap has, in whatever pool. Those of format 1 do not count."""
     try:

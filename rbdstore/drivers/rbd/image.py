@@ -8,6 +8,7 @@ import datetime
 from collections.abc import Iterable
 from typing import Any, Final
 
+import rados
 import rbd
 
 from rbdstore import caps, driver, exceptions
@@ -153,15 +154,23 @@ class RbdImage(Data):
             self._check_snap(handle, name)
 
     def create_reserved_snap(self, name: str, reserved: driver.ReservedSnap | None) -> None:
-        made = False
-        if reserved is not None:
-            self._settle()
+        # What the handle holds, it would have to let go of; and what cannot be, librbd says.
+        if reserved is None or self.read_only or self._locked:
+            self.create_snap(name)
+            return
+        self._settle()
+        self.flush()
+        try:
             with self._calls(name) as handle:
-                handle.flush()
                 ioctx = self.pool.ioctx_of(self._connection)
                 made = reserving.create(ioctx, handle, name, reserved)
                 if made:
                     self._open_anew(ioctx)
+        except BaseException:
+            # Written with an object map that is out of date, changes would be lost to fast diffs.
+            with contextlib.suppress(exceptions.RbdStoreError, rados.Error):
+                self.close()
+            raise
         if not made:
             self.create_snap(name)
 
@@ -249,6 +258,7 @@ class RbdImage(Data):
                 raise exceptions.InUse(
                     "locked by another client", spec=self.spec, watchers=self.watchers()
                 ) from exc
+            self._locked = True
 
     def fence(self) -> list[str]:
         self.pool.cluster.check_no_task(self.spec, self.id)

@@ -22,7 +22,7 @@ import rbd
 from rbdstore import exceptions
 from rbdstore.completions import Completion
 from rbdstore.driver import ReservedSnap
-from rbdstore.drivers.rbd import full, lease, object_map, objects
+from rbdstore.drivers.rbd import full, headers, lease, object_map, objects
 from rbdstore.drivers.rbd.options import FEATURES
 from rbdstore.threads import threading, wait_for
 
@@ -75,20 +75,26 @@ class Reserving(Completion[ReservedSnap | None]):
 def create(ioctx: rados.Ioctx, handle: rbd.Image, name: str, reserved: ReservedSnap) -> bool:
     """Make a snap of an image all of whose writes have been flushed, if that can be done here.
 
-    The handle does not know of it, and would write a wrong object map: it is to be closed.
+    The handle does not know of it, and would write a wrong object map: it is to be closed, also
+    where this raises.
     """
     features = handle.features()
     if features & ~sum(FEATURES[known] for known in _KNOWN):
         return False
-    if handle.data_pool_id() != reserved.pool_id or handle.flags():
+    if handle.data_pool_id() != reserved.pool_id:
         return False
     header = f"rbd_header.{handle.id()}"
     with rados.WriteOpCtx() as op:
         if features & FEATURES["exclusive-lock"]:
-            if not handle.is_exclusive_lock_owner():
-                handle.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)
+            # To flush was to take it. From here on whoever asks for it is refused: nobody writes
+            # between these steps.
+            handle.lock_acquire(rbd.RBD_LOCK_MODE_EXCLUSIVE)
             # One who was held up, and whose lock another one has taken meanwhile, does no harm.
             lease.check(op, lease.cookie(ioctx, header, _LOCK), lock=_LOCK, tag=_TAG)
+        # To have the lock is to have looked at the map. An id that the image has had, and that
+        # was removed, the header would take again: the OSDs would keep nothing for it.
+        if handle.flags() or headers.latest_snap(ioctx, handle.id()) >= reserved.snap_id:
+            return False
         encoded = name.encode()
         op.execute(
             "rbd",
@@ -98,7 +104,7 @@ def create(ioctx: rados.Ioctx, handle: rbd.Image, name: str, reserved: ReservedS
         try:
             ioctx.operate_write_op(op, header)
         except rados.OSError as exc:
-            # The image has had a later one meanwhile; or it has this one, or one of the name.
+            # The image has had a later one meanwhile; or it has one of the name.
             if exc.errno in (errno.ESTALE, errno.EEXIST):
                 return False
             raise
@@ -118,12 +124,13 @@ def create(ioctx: rados.Ioctx, handle: rbd.Image, name: str, reserved: ReservedS
 def _copy_map(ioctx: rados.Ioctx, handle: rbd.Image, snap_id: int) -> None:
     head = object_map.of_head(handle.id())
     ioctx.write_full(object_map.of_snap(handle.id(), snap_id), objects.read(ioctx, head))
-    if handle.features() & FEATURES["fast-diff"]:
-        # From here on what is written is known to differ from the snap.
-        with rados.WriteOpCtx() as op:
-            lease.check(op, "", lock=_LOCK)
+    with rados.WriteOpCtx() as op:
+        # Else somebody else may have written, and changed the map before it was copied.
+        lease.check(op, "", lock=_LOCK)
+        if handle.features() & FEATURES["fast-diff"]:
+            # From here on what is written is known to differ from the snap.
             op.execute("rbd", "object_map_snap_add", b"")
-            ioctx.operate_write_op(op, head, flags=full.PAST_THE_LIMIT)
+        ioctx.operate_write_op(op, head, flags=full.PAST_THE_LIMIT)
 
 
 def _tell(ioctx: rados.Ioctx, header: str) -> None:
