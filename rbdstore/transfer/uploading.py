@@ -27,16 +27,6 @@ from rbdstore.transfer.hashing import Digests, Hashes
 from rbdstore.transfer.window import Piece, Window, piece_length
 from rbdstore.transfer.writes import Writes
 
-__all__ = [
-    "Body",
-    "Digests",
-    "check_algorithm",
-    "check_body",
-    "check_progress",
-    "fill",
-    "measure",
-]
-
 # An image of unknown size grows by doubling, between these steps, and is trimmed once.
 _LEAST_GROWTH: Final = 64 * 1024 * 1024
 _MOST_GROWTH: Final = 16 * 1024 * 1024 * 1024
