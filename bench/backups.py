@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Backups of a volume of 10 GiB, beside Cinder's way of making them, and beside a deep copy.
+"""Backups of a volume of 10 GiB, beside Cinder's way of making them, and beside bare copies.
 
-``python bench/backups.py [backups] [deep_copies] [chains] [--pairs N] [--out FOLDER] [--resume]
-[--quick]``
+``python bench/backups.py [backups] [deep_copies] [bare_copies] [chains] [--pairs N] [--out FOLDER]
+[--resume] [--quick]``
 """
 
+import collections
+import concurrent.futures
 import contextlib
 import functools
 import itertools
@@ -20,6 +22,7 @@ from measuring.rounds import Case, seconds
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 PIECE = 4 * MiB
+IN_FLIGHT = 8
 # The monitors do at once what comes after a second of rest, and gather what comes sooner.
 PAUSE = 1.2
 # Whose client works on which pool, as in production.
@@ -29,13 +32,14 @@ USERS = {"volumes": "cinder", "backups": "cinder-backup"}
 class Client:
     """librbd alone, on the pools of a case."""
 
-    def __init__(self, given):
+    def __init__(self, given, user="admin"):
         self._conf = given.ceph.conf_path
+        self._user = user
 
     @contextlib.contextmanager
     def ioctx(self, pool):
         with (
-            rados.Rados(conffile=self._conf, rados_id="admin") as client,
+            rados.Rados(conffile=self._conf, rados_id=self._user) as client,
             client.open_ioctx(pool) as ioctx,
         ):
             yield ioctx
@@ -62,12 +66,12 @@ class Client:
     def check_same(self, name, other):
         """:raises RuntimeError: two volumes differ"""
         with self.open("volumes", name) as one, self.open("volumes", other) as another:
-            for offset in sorted({*self._written(one), *self._written(another)}):
+            for offset in sorted({*self.written(one), *self.written(another)}):
                 if one.read(offset, PIECE) != another.read(offset, PIECE):
                     raise RuntimeError(f"{other} is not what {name} is")
 
     @staticmethod
-    def _written(image):
+    def written(image):
         offsets = []
 
         def meet(offset, _length, exists):
@@ -206,6 +210,67 @@ class Copy(Stock):
         subprocess.run([*rbd, "deep", "cp", "--no-progress", source, target], check=True)
 
 
+class Bare(Copy):
+    """What it takes to make a snapshot, and to read and to write as much: no more than that."""
+
+    def __init__(self, given, volume):
+        super().__init__(given, volume)
+        self._users = {pool: Client(given, user) for pool, user in USERS.items()}
+
+    def full(self):
+        self._volume.snap("backup-0")
+        self._users["backups"].create("backups", self._base, self._volume.size)
+        with (
+            self._users["volumes"].open("volumes", self._volume.name, "backup-0") as source,
+            self._users["backups"].open("backups", self._base) as target,
+        ):
+            self._pass_on(source, target)
+
+    def restore(self, number, name):
+        self._users["volumes"].create("volumes", name, self._volume.size)
+        with (
+            self._users["backups"].open("backups", self._base) as source,
+            self._users["volumes"].open("volumes", name) as target,
+        ):
+            self._pass_on(source, target)
+
+    @staticmethod
+    def _pass_on(source, target):
+        """Eight reads and eight writes are in flight."""
+        reading, writing = collections.deque(), collections.deque()
+
+        def write():
+            offset, data = reading.popleft()
+            writing.append(begun(target.aio_write, data.result(), offset))
+            if len(writing) > IN_FLIGHT:
+                writing.popleft().result()
+
+        for offset in Client.written(source):
+            if len(reading) == IN_FLIGHT:
+                write()
+            reading.append((offset, begun(source.aio_read, offset, PIECE)))
+        while reading:
+            write()
+        for written in writing:
+            written.result()
+        target.flush()
+
+
+def begun(operation, *args):
+    """What is to be of a read or a write by librbd, of all the bytes."""
+    future = concurrent.futures.Future()
+
+    def end(completion, data=b""):
+        code = completion.get_return_value()
+        if code < 0:
+            future.set_exception(RuntimeError(f"librbd tells of error {code}"))
+        else:
+            future.set_result(data)
+
+    operation(*args, end)
+    return future
+
+
 FULL = "full, of 1 GiB of data"
 CHANGES = {
     "increment, 1 % (100 MiB) changed": (GiB // 10, PIECE),
@@ -277,7 +342,7 @@ def lengthened(volume, side, count):
     """Make increments; the seconds of the last three, by their median."""
     took = []
     for _ in range(count):
-        volume.change(GiB // 10)
+        volume.change(STEP)
         took.append(seconds(side.increment))
     return statistics.median(took[-3:])
 
@@ -289,6 +354,15 @@ def chains(given):
     client = Client(given)
     chain = []
 
+    def restored(side, number, volume=None):
+        """The second time, in memory that the machine has used before."""
+        for _ in range(2):
+            took = seconds(side.restore, number, "volume-3")
+            if volume is not None:
+                client.check_same(volume.name, "volume-3")
+            client.remove("volumes", "volume-3")
+        return took
+
     def begin():
         volume = Volume(given, "volume-1")
         side = Ours(given, volume)
@@ -299,11 +373,10 @@ def chains(given):
         # Of as much as the last one is of: the chain's own full one has less data.
         other = Volume(given, "volume-2")
         for _ in range(length):
-            other.change(GiB // 10)
+            other.change(STEP)
         whole = Ours(given, other)
         whole.full()
-        took[RESTORE] = seconds(whole.restore, 0, "volume-3")
-        client.remove("volumes", "volume-3")
+        took[RESTORE] = restored(whole, 0)
         whole.forget()
         other.remove()
         return took
@@ -312,9 +385,7 @@ def chains(given):
         volume, side = chain
         took = {}
         took[INCREMENT] = lengthened(volume, side, length - 4)
-        took[RESTORE] = seconds(side.restore, -1, "volume-3")
-        client.check_same(volume.name, "volume-3")
-        client.remove("volumes", "volume-3")
+        took[RESTORE] = restored(side, -1, volume)
         side.forget()
         volume.remove()
         return took
@@ -326,8 +397,11 @@ def chains(given):
 
 STOCK = {"rbdstore": Ours, "export-diff, import-diff": Stock}
 COPIES = {"rbdstore": Ours, "rbd deep cp": Copy}
+BARE = {"rbdstore": Ours, "bare librbd": Bare}
 ENDS = ("at the beginning", "at the end")
-INCREMENT, RESTORE = "an increment of 100 MiB", "a restore"
+# All that a chain has, and three copies of it, is in the memory of the machine.
+STEP = 48 * MiB
+INCREMENT, RESTORE = "an increment of 48 MiB", "a restore"
 # What was overwritten is kept by snapshots, on both sides.
 LARGE = {"memstore device bytes": 14 << 30}
 NOTE = (
@@ -369,6 +443,17 @@ COPYING = program.Table(
     note=NOTE + PAUSED + "A deep copy has no checksums, and knows no increments.",
 )
 
+BARE_COPYING = program.Table(
+    name="bare_copies",
+    title="Full backups, beside a snapshot and the reads and writes alone",
+    sides=tuple(BARE),
+    cases={"bare": plan(BARE, {}, 20)},
+    wanted={},
+    note=NOTE + PAUSED + "The bare copy tells what the machine allows: with librbd it makes "
+    "the snapshot, and reads and writes the same, eight pieces of each in flight. It has no "
+    "checksums, and no one can tell whether all of it is there.",
+)
+
 CHAINS = program.Table(
     name="chains",
     title="A chain of 30 increments",
@@ -382,4 +467,4 @@ CHAINS = program.Table(
 )
 
 if __name__ == "__main__":
-    program.main(__doc__, BACKUPS, COPYING, CHAINS)
+    program.main(__doc__, BACKUPS, COPYING, BARE_COPYING, CHAINS)

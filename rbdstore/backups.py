@@ -57,13 +57,14 @@ class BackupStore:
     def list(self, volume: str | None = None) -> builtins.list[Backup]:
         """All backups, or those of one volume, oldest first; those of Cinder's own driver, too.
 
-        Those whose manifests are damaged are left out, with a warning: :meth:`verify` says more.
+        Those that are damaged so that nobody can tell what they are, are left out, with a warning:
+        :meth:`verify` says more.
 
         :raises InvalidName:
         """
         if volume is not None:
             volume = spec.check_name(volume)
-        entries = self._catalog.entries()
+        entries = self._catalog.readable()
         wanted = [key for key, entry in entries.items() if volume in (None, entry.volume)]
         found = parallel.each(self._show_or_not, wanted) if wanted else []
         stock = [one.backup for one in self._stock.list(volume)]

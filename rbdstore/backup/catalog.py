@@ -12,13 +12,17 @@ import contextlib
 import dataclasses
 import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final, Literal
+
+from oslo_log import log
 
 from rbdstore import exceptions, leases, parallel, spec
 from rbdstore.backup import manifests
 from rbdstore.backup.manifests import Manifest, Sums
 from rbdstore.driver import Pool
+
+LOG = log.getLogger(__name__)
 
 # More increments than images can have snapshots.
 _MOST_INCREMENTS: Final = 100_000
@@ -70,6 +74,13 @@ class Entry:
     snap_id: int = 0
 
 
+def _entry(manifest: Manifest) -> Entry:
+    source = manifest.source
+    if source is None:
+        return Entry(manifest.volume, manifest.base_id)
+    return Entry(manifest.volume, manifest.base_id, source.place, source.snap_id)
+
+
 class Catalog:
     """The backups in one pool."""
 
@@ -82,9 +93,30 @@ class Catalog:
     # Entries
 
     def entries(self) -> dict[str, Entry]:
-        """All backups, by their ids."""
+        """All backups, by their ids: for who must not miss one.
+
+        :raises BrokenBackup: an entry is damaged
+        """
         found = self.pool.get_keys(spec.BACKUP_INDEX)
         return {backup_id: self._read(backup_id, data) for backup_id, data in found.items()}
+
+    def readable(self) -> dict[str, Entry]:
+        """All backups but those whose entries are damaged, by their ids."""
+        entries = {}
+        for backup_id, data in self.pool.get_keys(spec.BACKUP_INDEX).items():
+            try:
+                entries[backup_id] = self._read(backup_id, data)
+            except exceptions.BrokenBackup as error:
+                LOG.warning("%s", error)
+        return entries
+
+    def ids(self) -> set[str]:
+        """Those of all backups, be their entries damaged or not."""
+        return set(self.pool.get_keys(spec.BACKUP_INDEX))
+
+    def has(self, backup_id: str) -> bool:
+        """Whether there is such a backup, be its entry damaged or not."""
+        return self.pool.get_key(spec.BACKUP_INDEX, backup_id) is not None
 
     def entry(self, backup_id: str) -> Entry | None:
         """None: there is no such backup."""
@@ -93,12 +125,7 @@ class Catalog:
 
     def publish(self, manifest: Manifest) -> None:
         """Have a backup be there, all of which has been written."""
-        entry = Entry(manifest.volume, manifest.base_id)
-        if manifest.source is not None:
-            entry = dataclasses.replace(
-                entry, source=manifest.source.place, snap_id=manifest.source.snap_id
-            )
-        data = json.dumps(dataclasses.asdict(entry)).encode()
+        data = json.dumps(dataclasses.asdict(_entry(manifest))).encode()
         with self._changing():
             self.pool.set_keys(spec.BACKUP_INDEX, {manifest.backup_id: data})
 
@@ -128,12 +155,18 @@ class Catalog:
 
     def _read(self, backup_id: str, data: bytes) -> Entry:
         try:
-            entry = Entry(**json.loads(data))
+            return Entry(**json.loads(data))
         except (TypeError, ValueError, RecursionError) as error:
-            raise manifests.broken(
+            damaged = manifests.broken(
                 self.pool, backup_id, f"its entry in {spec.BACKUP_INDEX} cannot be used: {error}"
-            ) from error
-        return entry
+            )
+        try:
+            # Which has all that an entry has, and a checksum.
+            manifest = manifests.read(self.pool, backup_id)
+        except exceptions.BrokenBackup:
+            raise damaged from None
+        LOG.warning("%s; its manifest is used", damaged)
+        return _entry(manifest)
 
     # Manifests
 
@@ -201,14 +234,24 @@ class Catalog:
         chunk_size = chain[0].chunk_size
         limit = manifests.count(chain[0].size, chunk_size)
         found: Sums = {}
-        for manifest in chain:
-            for number, mark in manifests.read_part(self.pool, manifest, part).items():
+        for manifest, listed in self._listed(chain, part):
+            for number, mark in listed.items():
                 if number < limit:
                     found.setdefault(number, mark)
             limit = min(limit, manifests.count(manifest.floor, chunk_size))
         return {
             number: found[number] for number in sorted(found) if found[number] != manifests.ZEROS
         }
+
+    def _listed(self, chain: Sequence[Manifest], part: int) -> Iterator[tuple[Manifest, Sums]]:
+        # So many are in memory at once.
+        for start in range(0, len(chain), parallel.MOST):
+            some = chain[start : start + parallel.MOST]
+            yield from zip(
+                some,
+                parallel.each(lambda each: manifests.read_part(self.pool, each, part), some),
+                strict=True,
+            )
 
     # Backups
 

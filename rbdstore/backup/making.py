@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from oslo_log import log
@@ -57,9 +57,6 @@ def create(
         with contextlib.ExitStack() as stack:
             reserving = stack.enter_context(points.Reserving(catalog.pool))
             with pool.open(wanted.volume) as image:
-                source_snaps.prune(
-                    pool, image, catalog, settings.backup_max_snapshots, settings.lease_seconds
-                )
                 snap = stack.enter_context(
                     _snapshot(catalog, image, backup_id, wanted, settings, reserving)
                 )
@@ -70,9 +67,11 @@ def create(
             image.set_snap(snap.id)
             while True:
                 # Of those that there were before the snapshot was made.
-                parent, reason = None, ""
+                chain: Sequence[Manifest] = ()
+                reason = ""
                 if wanted.incremental:
-                    parent, reason = _parent(catalog, image, snap, settings)
+                    chain, reason = _chain(catalog, image, snap, settings)
+                parent = chain[0] if chain else None
                 shape = points.Shape(
                     wanted.volume, snap.size, _chunk_size(image, parent), parent, source, reason
                 )
@@ -80,9 +79,11 @@ def create(
                     point = stack.enter_context(points.made(claim, shape, settings, reserving))
                     break
                 # It was deleted meanwhile; there may be another.
-            _copy(catalog, image, shape, point, settings, wanted.progress)
+            before = _Before(catalog, chain)
+            _copy(image, shape, point, before, settings, wanted.progress)
             _check_still_there(image, snap)
             manifest = point.publish()
+    _prune(catalog, settings, pool, image_id)
     return describe(catalog.pool, manifest)
 
 
@@ -109,37 +110,40 @@ def _snapshot(
 # What an increment begins at
 
 
-def _parent(
+def _chain(
     catalog: Catalog, image: Image, snap: Snap, settings: Settings
-) -> tuple[Manifest | None, str]:
-    """The latest backup that a snapshot is left of, older than ``snap``; or why there is none."""
+) -> tuple[Sequence[Manifest], str]:
+    """The latest backup that a snapshot is left of, older than ``snap``; or why there is none.
+
+    With what that is an increment of, and so on.
+    """
     pool = image.pool
     here = {found.id for found in image.snaps() if not found.trashed and found.id < snap.id}
     place = source_snaps.place(image)
-    entries = catalog.entries().items()
+    entries = catalog.readable().items()
     backups = {key: entry.snap_id for key, entry in entries if entry.source == place}
     if not backups:
-        return None, "it is the first backup of this volume"
+        return (), "it is the first backup of this volume"
     for backup_id in sorted(backups, key=backups.__getitem__, reverse=True):
-        if backups[backup_id] in here and (manifest := _whole(catalog, backup_id)):
+        if backups[backup_id] in here and (chain := _whole(catalog, backup_id)):
             break
     else:
-        return None, "the volume has none of the snapshots that backups were made of"
-    if settings.backup_trust_fast_diff and not _can_be_trusted(pool, image, snap, manifest):
-        return None, "the volume's object map is flagged invalid"
-    return manifest, ""
+        return (), "the volume has none of the snapshots that backups were made of"
+    if settings.backup_trust_fast_diff and not _can_be_trusted(pool, image, snap, chain[0]):
+        return (), "the volume's object map is flagged invalid"
+    return chain, ""
 
 
-def _whole(catalog: Catalog, backup_id: str) -> Manifest | None:
-    """The manifest of a backup, if that and its snapshot are there."""
+def _whole(catalog: Catalog, backup_id: str) -> Sequence[Manifest]:
+    """The chain of a backup, if that and its snapshot are there."""
     try:
-        manifest = catalog.chain(backup_id)[0]
-        with catalog.pool.open(image_id=manifest.base_id) as base:
-            if any(snap.id == manifest.snap_id for snap in base.snaps()):
-                return manifest
+        chain = catalog.chain(backup_id)
+        with catalog.pool.open(image_id=chain[0].base_id) as base:
+            if any(snap.id == chain[0].snap_id for snap in base.snaps()):
+                return chain
     except (exceptions.NotFound, exceptions.BrokenBackup) as error:
         LOG.warning("nothing can be an increment of backup %s: %s", backup_id, error)
-    return None
+    return ()
 
 
 def _snap_id(manifest: Manifest) -> int:
@@ -167,10 +171,10 @@ def _chunk_size(image: Image, parent: Manifest | None) -> int:
 
 
 def _copy(
-    catalog: Catalog,
     image: Image,
     shape: points.Shape,
     point: points.Point,
+    before: _Before,
     settings: Settings,
     progress: Progress | None,
 ) -> None:
@@ -184,7 +188,6 @@ def _copy(
             if change.exists
         )
     done = 0
-    before = _Before(catalog, shape.parent)
     wanted = (
         _stretch(change, size, chunk_size, before) for change in _changes(image, shape, settings)
     )
@@ -211,9 +214,10 @@ def _changes(image: Image, shape: points.Shape, settings: Settings) -> Iterable[
 class _Before:
     """What reads as zeros in the parent, so that nothing but what has changed is data now."""
 
-    def __init__(self, catalog: Catalog, parent: Manifest | None) -> None:
+    def __init__(self, catalog: Catalog, chain: Sequence[Manifest]) -> None:
+        """``chain`` is that of the parent."""
         self._catalog = catalog
-        self._chain = catalog.chain(parent.backup_id) if parent else ()
+        self._chain = chain
         self._part = -1
         self._sums: manifests.Sums = {}
 
@@ -257,6 +261,16 @@ def _write(
             point.writing.begin(piece.offset, data[first : first + piece.length])
         else:
             point.writing.discard(piece.offset, piece.length)
+
+
+def _prune(catalog: Catalog, settings: Settings, pool: Pool, image_id: str) -> None:
+    """Have the volume keep no more snapshots than it may. The backup is there in any case."""
+    seconds = settings.lease_seconds
+    try:
+        with pool.open(image_id=image_id) as image:
+            source_snaps.prune(pool, image, catalog, settings.backup_max_snapshots, seconds)
+    except exceptions.RbdStoreError as error:
+        LOG.warning("old snapshots are left until the volume's next backup: %s", error)
 
 
 def _check_still_there(image: Image, snap: Snap) -> None:

@@ -62,7 +62,7 @@ def claimed(
             stack.enter_context(claim)
         except exceptions.InUse as error:
             raise exceptions.Duplicate(str(error)) from error
-        if not claim.adopted and catalog.entry(backup_id) is not None:
+        if not claim.adopted and catalog.has(backup_id):
             raise exceptions.Duplicate(
                 f"there is a backup {backup_id} in pool {catalog.pool.name}"
             )

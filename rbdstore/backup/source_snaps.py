@@ -102,12 +102,12 @@ def prune(pool: Pool, image: Image, catalog: Catalog, keep: int, seconds: float)
     beginning = prefix(catalog.pool)
 
     def has_backup(snap: Snap) -> bool:
-        return catalog.entry(snap.name.removeprefix(beginning)) is not None
+        return catalog.has(snap.name.removeprefix(beginning))
 
     ours = [snap for snap in image.snaps() if snap.name.startswith(beginning)]
     if not ours:
         return
-    backups = catalog.entries()
+    backups = catalog.ids()
     needed = [snap for snap in ours if snap.name.removeprefix(beginning) in backups]
     kept = needed[-keep:] if keep else needed
     for snap in ours:

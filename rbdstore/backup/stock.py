@@ -91,7 +91,7 @@ class _Ours:
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
-        entries = catalog.entries()
+        entries = catalog.readable()
         self._base_ids = {entry.base_id for entry in entries.values()}
         self.bases = {spec.backup_base(entry.volume, key) for key, entry in entries.items()}
 
@@ -100,7 +100,7 @@ class _Ours:
             return True
         lease = spec.lease_object(spec.backup_lease(backup_id))
         # In this order: what has been published needs its lease no more.
-        return bool(image.pool.read_object(lease)) or self._catalog.entry(backup_id) is not None
+        return bool(image.pool.read_object(lease)) or self._catalog.has(backup_id)
 
 
 def _in(image: Image, volume: str, full_id: str, ours: _Ours) -> Iterator[Stock]:

@@ -110,7 +110,7 @@ def _find(catalog: Catalog, snap: str, volume: str | None) -> str:
     named = spec.backup_of(snap)
     if named is not None and _is_there_as(catalog, named, snap):
         return named
-    for backup_id, entry in catalog.entries().items():
+    for backup_id, entry in catalog.readable().items():
         if volume in (None, entry.volume) and _is_there_as(catalog, backup_id, snap):
             return backup_id
     raise exceptions.BackupNotFound(

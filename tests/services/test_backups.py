@@ -7,7 +7,7 @@ import pytest
 import samples
 
 from rbdstore import exceptions, spec
-from rbdstore.backup import changes, making, manifests, recorded
+from rbdstore.backup import changes, making, manifests, recorded, source_snaps
 from rbdstore.driver import find_snap
 
 MiB = samples.MiB
@@ -153,7 +153,27 @@ def test_few_snapshots_are_kept_on_the_volume(place, volumes, raw, source):
         assert few.create(volumes, source, f"b{number}").kind == (
             "incremental" if number else "full"
         )
-    assert len(raw.snaps("volumes", source)) <= 2
+        (snap,) = raw.snaps("volumes", source)
+        assert snap.endswith(f"b{number}")
+
+
+def test_a_backup_whose_older_snapshots_cannot_be_removed(
+    place, volumes, raw, source, monkeypatch, caplog
+):
+    few = place.backups(backup_ceph_max_snapshots=1)
+    few.create(volumes, source, "b1")
+
+    def fails(*_args, **_kwargs):
+        raise exceptions.Timeout("the cluster is slow")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(source_snaps, "remove", fails)
+        _, data = backed_up(volumes, few, raw, source, "b2")
+    assert "until the volume's next backup: the cluster is slow" in caplog.text
+    assert len(raw.snaps("volumes", source)) == 2
+    check(volumes, few, raw, "b2", data)
+    few.create(volumes, source, "b3")
+    assert len(raw.snaps("volumes", source)) == 1
 
 
 def test_every_object_is_asked_for_where_the_map_is_not_trusted(place, volumes, raw, source):
@@ -274,21 +294,30 @@ def test_a_snapshot_that_is_deleted_while_a_diff_is_made(volumes, source, raw):
         next(changes.since(image, snap.id, snap.size, image.object_size))
 
 
-def test_a_parent_that_is_deleted_before_its_increment_is_begun(
-    volumes, backups, raw, source, monkeypatch
+@pytest.mark.parametrize(
+    ("deleted", "parent"), [(["b1"], "b2"), (["b2"], "b1"), (["b2", "b1"], None)]
+)
+def test_a_chain_that_loses_some_before_an_increment_is_begun(
+    volumes, backups, raw, source, monkeypatch, deleted, parent
 ):
+    """What only the first one had is the second one's when that is gone."""
     backups.create(volumes, source, "b1")
-    choose = making._parent
+    raw.write("volumes", source, b"written", 1000)
+    backups.create(volumes, source, "b2")
+    choose = making._chain
 
     def choose_too_late(*arguments):
         found = choose(*arguments)
-        backups.delete("b1")
+        if len(found[0]) == 2:
+            for backup_id in deleted:
+                backups.delete(backup_id)
         return found
 
-    monkeypatch.setattr(making, "_parent", choose_too_late)
-    made, data = backed_up(volumes, backups, raw, source, "b2")
-    assert made.kind == "full"
-    check(volumes, backups, raw, "b2", data)
+    monkeypatch.setattr(making, "_chain", choose_too_late)
+    raw.write("volumes", source, b"written", 2000)
+    made, data = backed_up(volumes, backups, raw, source, "b3")
+    assert made.parent == parent
+    check(volumes, backups, raw, "b3", data)
 
 
 def test_one_that_was_held_up_for_too_long(volumes, backups, raw, source):
@@ -391,6 +420,38 @@ def broken(volumes, backups, text, backup_id="b2"):
 def kept(volumes, backups, raw, source):
     """A full backup and two increments; what is damaged is removed by hand."""
     return three(volumes, backups, raw, source)
+
+
+def test_an_entry_that_is_damaged(volumes, backups, raw, kept, caplog):
+    """The manifest says the same."""
+    backups._pool.set_keys(spec.BACKUP_INDEX, {"b2": b"damaged"})
+    assert [backup.id for backup in backups.list()] == ["b1", "b2", "b3"]
+    assert "b2 in pool backups: its entry in rbdstore.backups cannot be used" in caplog.text
+    check(volumes, backups, raw, "b2", kept["b2"])
+    backups.delete("b2")
+    check(volumes, backups, raw, "b3", kept["b3"])
+
+
+def test_an_entry_that_is_lost_with_its_manifest(volumes, backups, raw, source, kept):
+    """The others are listed, restored and increments of one another; it may need what they do."""
+    pool, key = backups._pool, spec.backup_object("b3")
+    entry, manifest = pool.get_key(spec.BACKUP_INDEX, "b3"), pool.get_keys(key)
+    pool.set_keys(spec.BACKUP_INDEX, {"b3": b"damaged"})
+    pool.remove_object(key)
+    assert [backup.id for backup in backups.list()] == ["b1", "b2"]
+    made, data = backed_up(volumes, backups, raw, source, "b4")
+    assert made.parent == "b2"
+    check(volumes, backups, raw, "b2", kept["b2"])
+    check(volumes, backups, raw, "b4", data)
+    with pytest.raises(exceptions.Duplicate):
+        backups.create(volumes, source, "b3")
+    for refused in (backups.show, backups.delete):
+        with pytest.raises(exceptions.BrokenBackup, match="its entry in"):
+            refused("b3")
+    with pytest.raises(exceptions.BrokenBackup, match="b3"):
+        backups.delete("b2")
+    pool.set_keys(key, manifest)
+    pool.set_keys(spec.BACKUP_INDEX, {"b3": entry})
 
 
 def test_a_flipped_byte(volumes, backups, raw, kept):
