@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import commands
+import filling
 import pasting
 import pools
 import pytest
@@ -519,15 +520,12 @@ def test_a_quota_that_is_nearly_used_up(setup, admin):
     with admin.open_ioctx("volumes") as ioctx:
         ioctx.write_full("ballast", bytes(MiB))
         try:
-            setup.sandbox.ceph(
-                "osd", "pool", "set-quota", "volumes", "max_bytes", str(MiB + 99999)
-            )
-            mends = _eventually(setup, "space", "of its quota")
-            setup.mends(mends)
-            setup.is_well("volumes", "--read-only")
+            with filling.quota(setup.sandbox, "volumes", MiB + 99999):
+                mends = _eventually(setup, "space", "of its quota")
+                setup.mends(mends)
+                setup.is_well("volumes", "--read-only")
         finally:
             ioctx.remove_object("ballast")
-            setup.sandbox.ceph("osd", "pool", "set-quota", "volumes", "max_bytes", "0")
 
 
 def test_a_cluster_that_is_nearly_full(setup, admin):

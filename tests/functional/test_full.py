@@ -7,6 +7,7 @@ librados would wait for room for ever; nothing here may take longer than the lim
 import contextlib
 import time
 
+import filling
 import pools
 import pytest
 import rados
@@ -19,8 +20,6 @@ from rbdstore.testing.sandbox import CephSandbox
 
 MiB = samples.MiB
 DATA = samples.pattern("full", MiB)
-# How long the cluster may take to see that a pool is full, or is not.
-SEEN_SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -47,60 +46,20 @@ def raw(sandbox):
         yield client
 
 
-class Filling:
-    """Makes pools full, whatever is in them, and takes that back."""
-
-    def __init__(self, sandbox):
-        self._sandbox = sandbox
-
-    def reach_quota(self, pool):
-        self._sandbox.ceph("osd", "pool", "set-quota", pool, "max_bytes", "1")
-        self._wait(pool, "full_quota", True)
-
-    def lift_quota(self, pool):
-        self._sandbox.ceph("osd", "pool", "set-quota", pool, "max_bytes", "0")
-        self._wait(pool, "full_quota", False)
-
-    def fill_osds(self):
-        self._set_ratios("0.00001", "0.00002", "0.00003")
-        self._wait("volumes", "full", True)
-
-    def free_osds(self):
-        self._set_ratios("0.95", "0.90", "0.85")
-        self._wait("volumes", "full", False)
-
-    def _set_ratios(self, *ratios):
-        kinds = ("full", "backfillfull", "nearfull")
-        # They must stay in order at every step.
-        steps = list(zip(kinds, ratios, strict=True))
-        for kind, ratio in steps if ratios[0] > ratios[2] else reversed(steps):
-            self._sandbox.ceph("osd", f"set-{kind}-ratio", ratio)
-
-    def _wait(self, pool, flag, is_set):
-        end = time.monotonic() + SEEN_SECONDS
-        while (flag in self._flags(pool)) is not is_set:
-            assert time.monotonic() < end
-            time.sleep(0.1)
-
-    def _flags(self, name):
-        found = self._sandbox.ceph_json("osd", "pool", "ls", "detail")
-        return next(p["flags_names"].split(",") for p in found if p["pool_name"] == name)
-
-
 @pytest.fixture
-def filling(sandbox):
-    made = Filling(sandbox)
+def fill(sandbox):
+    """Makes pools full, or the OSDs, whatever is in them; they are not at the end."""
     with contextlib.ExitStack() as stack:
 
-        def fill(pool=None):
+        def make_full(pool=None):
             if pool is None:
-                stack.callback(made.free_osds)
-                made.fill_osds()
+                stack.callback(filling.free_osds, sandbox)
+                filling.fill_osds(sandbox)
             else:
-                stack.callback(made.lift_quota, pool)
-                made.reach_quota(pool)
+                stack.callback(filling.lift_quota, sandbox, pool)
+                filling.reach_quota(sandbox, pool)
 
-        yield fill
+        yield make_full
 
 
 @contextlib.contextmanager
@@ -109,26 +68,26 @@ def refused():
     began = time.monotonic()
     with pytest.raises(exceptions.StorageFull, match=r"quota|full"):
         yield
-    assert time.monotonic() - began < 2 * SEEN_SECONDS
+    assert time.monotonic() - began < 2 * filling.SEEN_SECONDS
 
 
-def full_after(filling, pool, steps=2):
+def full_after(fill, pool, steps=2):
     """A ``progress`` that makes the pool full, once, on its way."""
     calls = []
 
     def progress(_done, _total):
         calls.append(None)
         if len(calls) == steps:
-            filling(pool)
+            fill(pool)
 
     return progress
 
 
-def body(filling, pool):
+def body(fill, pool):
     """Data without an end, in the middle of which the pool is full."""
     for number in range(1000):
         if number == 8:
-            filling(pool)
+            fill(pool)
         yield DATA
     raise AssertionError("it is never full")
 
@@ -144,7 +103,7 @@ def maps(raw):
 
 
 @pytest.mark.parametrize("how", ["quota", "osd"])
-def test_what_fills_is_refused_and_what_frees_works(sandbox, raw, filling, how):
+def test_what_fills_is_refused_and_what_frees_works(sandbox, raw, fill, how):
     """Each verb in a cluster that is full already, with nothing in its trash yet."""
     images = stores.image_store(sandbox)
     volumes = stores.volume_store(sandbox)
@@ -164,10 +123,10 @@ def test_what_fills_is_refused_and_what_frees_works(sandbox, raw, filling, how):
     old.create_cloned_volume("clone-4", "volume-3")
     before, valid = raw.state(), maps(raw)
     if how == "quota":
-        filling("images")
-        filling("volumes")
+        fill("images")
+        fill("volumes")
     else:
-        filling()
+        fill()
     for making in (
         lambda: images.add("image-3", DATA),
         lambda: images.add("image-3", b""),
@@ -211,29 +170,29 @@ def test_what_fills_is_refused_and_what_frees_works(sandbox, raw, filling, how):
         pools.assert_empty(client)
 
 
-def test_the_first_removal_of_a_full_pool(sandbox, raw, filling):
+def test_the_first_removal_of_a_full_pool(sandbox, raw, fill):
     """Its trash has no index yet, and would be given one."""
     volumes = stores.volume_store(sandbox)
     volumes.create("volume-1", MiB)
     with raw.ioctx("volumes") as ioctx, contextlib.suppress(rados.ObjectNotFound):
         ioctx.remove_object("rbd_trash")
-    filling("volumes")
+    fill("volumes")
     volumes.delete("volume-1")
     assert raw.images("volumes") == []
     volumes.purge_deleted()
 
 
-def test_full_in_the_middle_of_an_upload(sandbox, raw, filling):
+def test_full_in_the_middle_of_an_upload(sandbox, raw, fill):
     images = stores.image_store(sandbox)
     uri = images.add("image-1", DATA).uri
     before = raw.state()
     with refused():
-        images.add("image-2", body(filling, "images"))
+        images.add("image-2", body(fill, "images"))
     assert raw.state() == before
     images.delete(uri)
 
 
-def test_full_in_the_middle_of_writes_in_flight(sandbox, raw, filling):
+def test_full_in_the_middle_of_writes_in_flight(sandbox, raw, fill):
     raw.create("volumes", "volume-1", 256 * MiB)
     cluster = RbdDriver().open({"rbd_ceph_conf": sandbox.conf_path, "rbd_user": "cinder"})
     with (
@@ -242,7 +201,7 @@ def test_full_in_the_middle_of_writes_in_flight(sandbox, raw, filling):
     ):
         image.aio_write(0, DATA).result()
         image.flush()
-        filling("volumes")
+        fill("volumes")
         flights = [image.aio_write(4 * MiB * number, DATA) for number in range(32)]
         with refused():
             for flight in flights:
@@ -252,7 +211,7 @@ def test_full_in_the_middle_of_writes_in_flight(sandbox, raw, filling):
     stores.volume_store(sandbox).delete("volume-1")
 
 
-def test_full_in_the_middle_of_a_flatten(sandbox, raw, filling):
+def test_full_in_the_middle_of_a_flatten(sandbox, raw, fill):
     volumes = stores.volume_store(sandbox)
     volumes.create("volume-1", 64 * 4 * MiB)
     with raw.open("volumes", "volume-1") as image:
@@ -261,7 +220,7 @@ def test_full_in_the_middle_of_a_flatten(sandbox, raw, filling):
     volumes.create_cloned_volume("clone-1", "volume-1")
     whole = raw.read("volumes", "volume-1")
     with refused():
-        volumes.flatten("clone-1", progress=full_after(filling, "volumes"))
+        volumes.flatten("clone-1", progress=full_after(fill, "volumes"))
     assert raw.parent("volumes", "clone-1") is not None
     assert raw.read("volumes", "clone-1") == whole
     assert not raw.is_claimed("volumes", "clone-1")
@@ -269,7 +228,7 @@ def test_full_in_the_middle_of_a_flatten(sandbox, raw, filling):
     volumes.delete("volume-1")
 
 
-def test_full_in_the_middle_of_a_copy(sandbox, raw, filling):
+def test_full_in_the_middle_of_a_copy(sandbox, raw, fill):
     """From a volume to an image, and from an image's data to a volume."""
     images = stores.image_store(sandbox)
     volumes = stores.volume_store(sandbox)
@@ -279,7 +238,7 @@ def test_full_in_the_middle_of_a_copy(sandbox, raw, filling):
     before = raw.state()
     with refused():
         volumes.copy_to_image(
-            "volume-1", images, "image-1", method="copy", progress=full_after(filling, "images")
+            "volume-1", images, "image-1", method="copy", progress=full_after(fill, "images")
         )
     assert raw.state() == before
     with refused():
@@ -289,7 +248,7 @@ def test_full_in_the_middle_of_a_copy(sandbox, raw, filling):
             64 * MiB,
             disk_format="raw",
             open_image=lambda: DATA * 64,
-            progress=full_after(filling, "volumes"),
+            progress=full_after(fill, "volumes"),
         )
     assert raw.state() == before
     volumes.delete("volume-1")

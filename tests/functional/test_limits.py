@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Limits that are the cluster's or librbd's, seen through the services."""
 
+import filling
 import pytest
 import stores
 from samples import GiB, MiB
@@ -14,13 +15,10 @@ def volumes(sandbox):
 
 
 def test_stats_know_a_quota(volumes, sandbox):
-    sandbox.ceph("osd", "pool", "set-quota", "volumes", "max_bytes", str(GiB))
-    try:
+    with filling.quota(sandbox, "volumes", GiB):
         stats = volumes.stats()
         assert stats.total == GiB
         assert stats.free <= GiB
-    finally:
-        sandbox.ceph("osd", "pool", "set-quota", "volumes", "max_bytes", "0")
     assert volumes.stats().total > GiB
 
 

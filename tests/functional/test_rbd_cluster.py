@@ -3,6 +3,7 @@
 
 import time
 
+import filling
 import pytest
 import rbd
 import scratch
@@ -113,11 +114,8 @@ class TestCluster:
             scratch.new_snap(image, "s")
             after = pool.stats()
             assert (after.images, after.snapshots, after.provisioned) == (2, 1, 8 * GiB)
-            sandbox.ceph("osd", "pool", "set-quota", "volumes", "max_bytes", str(GiB))
-            try:
+            with filling.quota(sandbox, "volumes", GiB):
                 limited = pool.stats()
-            finally:
-                sandbox.ceph("osd", "pool", "set-quota", "volumes", "max_bytes", "0")
             assert limited.total == GiB
             assert limited.free == GiB - limited.used
 
