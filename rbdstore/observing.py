@@ -54,6 +54,8 @@ LOOKS: Final = frozenset(
         "images.exists",
         "images.get_size",
         "images.list",
+        "trash.check_restore",
+        "trash.list",
         "volumes.connection_info",
         "volumes.get",
         "volumes.limits",
@@ -68,6 +70,7 @@ for debugging only."""
 # The arguments by which an operation is known. No others are logged: there may be secrets in them.
 _KNOWN_BY: Final = frozenset(
     {
+        "image",
         "image_id",
         "uri",
         "name",

@@ -34,6 +34,7 @@ T = TypeVar("T")
 _BackupStore = observing.observed(backups.BackupStore, "backups")
 _DiskStore = observing.observed(disks.DiskStore, "disks")
 _ImageStore = observing.observed(images.ImageStore, "images")
+_Trash = observing.observed(Trash, "trash")
 _VolumeStore = observing.observed(volumes.VolumeStore, "volumes")
 
 
@@ -100,7 +101,7 @@ class Store(Closing):
     @property
     def trash(self) -> Trash:
         """What was deleted and is not gone: to look at, and to bring back."""
-        return self._service(Trash)
+        return self._service(_Trash)
 
     def tree(self, name: str, *, every_object: bool = False) -> Tree:
         """All about one image or volume; its clones by their names only.

@@ -14,6 +14,7 @@ from oslo_log import formatters
 
 import rbdstore
 from rbdstore import backups, disks, exceptions, images, observing, parallel, volumes
+from rbdstore.trash import contents
 
 MiB = 1 << 20
 
@@ -45,6 +46,7 @@ WORK = {
         "snapshot_to_image",
     },
     "images": {"add", "delete", "get"},
+    "trash": {"restore"},
     "volumes": {
         "clone",
         "copy_from",
@@ -73,6 +75,7 @@ SERVICES = {
     "backups": backups.BackupStore,
     "disks": disks.DiskStore,
     "images": images.ImageStore,
+    "trash": contents.Trash,
     "volumes": volumes.VolumeStore,
 }
 

@@ -58,14 +58,16 @@ class Restore(base.Command):
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.name is not None and len(parsed_args.image) > 1:
             raise argparse.ArgumentTypeError("--name is for one image")
-        trash, dry_run = self.store().trash, parsed_args.dry_run
+        trash, name = self.store().trash, parsed_args.name
 
         def restore(image: str) -> None:
-            name = trash.restore(image, parsed_args.name, dry_run=dry_run)
-            if dry_run:
-                self.app.stdout.write(f"would be restored: {shapes.printable(name)}\n")
+            trash.restore(image, name)
 
-        return self.each(parsed_args.image, restore)
+        def check(image: str) -> None:
+            found = trash.check_restore(image, name)
+            self.app.stdout.write(f"would be restored: {shapes.printable(found)}\n")
+
+        return self.each(parsed_args.image, check if parsed_args.dry_run else restore)
 
 
 class Purge(base.Command, lister.Lister):

@@ -15,15 +15,11 @@ import shlex
 import time
 from typing import Final
 
-from oslo_log import log
-
 from rbdstore import exceptions, leases, legible, lineage, parallel, records, spec
 from rbdstore.driver import Image, Pool, TrashEntry
 from rbdstore.names import claims
 from rbdstore.settings import Settings
 from rbdstore.spec import ImageSpec
-
-LOG = log.getLogger(__name__)
 
 # By how much the clock of whoever removes may be ahead of this one, in seconds.
 _MOST_SKEW: Final = 5.0
@@ -70,6 +66,7 @@ class Trash:
 
     def __init__(self, pool: Pool, settings: Settings) -> None:
         self._pool = pool
+        self._settings = settings
         self._seconds = settings.lease_seconds
 
     def list(self) -> list[Trashed]:
@@ -81,14 +78,27 @@ class Trash:
         there = [each for each in found if each is not None]
         return sorted(there, key=lambda each: (each.name, each.image_id))
 
-    def restore(self, image: str, name: str | None = None, *, dry_run: bool = False) -> str:
+    def check_restore(self, image: str, name: str | None = None) -> str:
+        """See whether :meth:`restore` can be done now; return the name that it would give.
+
+        :raises: what that does
+        """
+        entry = self._find(image)
+        name = self._checked(entry, image, name)
+        if entry is None:
+            raise self._not_there(image)
+        self._check(entry)
+        if self._pool.id_of(name) is not None:
+            raise exceptions.Duplicate("the name is taken", spec=self._pool.spec(name))
+        return name
+
+    def restore(self, image: str, name: str | None = None) -> str:
         """Give an image in the trash a name again; its clones stay what they are.
 
         If this was cut off after it had its effect, the same call succeeds.
 
         :param image: the name it had, or its id
         :param name: the one that it gets; None: the one it had
-        :param dry_run: only see whether it can be done
         :return: its name
         :raises ImageNotFound: there is no such image in the trash, or it cannot be opened any more
         :raises InvalidInput: several had that name; or this library did not put it there
@@ -97,15 +107,7 @@ class Trash:
         :raises InUse: its removal may have begun: its time in the trash is over, and no clones
             keep it there
         """
-        entry = self._find(image)
-        name = spec.check_new_name(name or (entry.name if entry else self._name_now(image)))
-        if dry_run:
-            if entry is None:
-                raise self._not_there(image)
-            self._check(entry)
-            if self._pool.id_of(name) is not None:
-                raise exceptions.Duplicate("the name is taken", spec=self._pool.spec(name))
-            return name
+        name = self._checked(self._find(image), image, name)
         request = ["restore", image, name]
         with claims.Claim(self._pool, name, request, self._seconds, effect="make") as claim:
             if claim.adopted:
@@ -120,8 +122,11 @@ class Trash:
                 raise self._not_there(image)
             with leases.held(self._pool, spec.reclaim_lease(entry.image_id), self._seconds):
                 self._restore(claim, entry)
-        LOG.info("%s (%s) is back from the trash", self._pool.spec(name), entry.image_id)
         return name
+
+    def _checked(self, entry: TrashEntry | None, image: str, name: str | None) -> str:
+        """The name that an image gets, if that may be."""
+        return spec.check_new_name(name or (entry.name if entry else self._name_now(image)))
 
     def _restore(self, claim: claims.Claim, entry: TrashEntry) -> None:
         self._check(entry)

@@ -19,6 +19,7 @@ import containers
 
 from rbdstore import backups, driver, exceptions, gc, images, settings, spec, volumes
 from rbdstore.testing import faults
+from rbdstore.trash import contents
 
 KiB = 1024
 MiB = 1024 * KiB
@@ -60,6 +61,7 @@ class World:
         self.images = images.ImageStore(self.pools[0], self._settings[0])
         # Nothing is purged in the background: each call is somebody's.
         self.volumes = volumes.VolumeStore(self.pools[1], self._settings[1])
+        self.trash = contents.Trash(self.pools[1], self._settings[1])
         self.backups = backups.BackupStore(self.pools[0], self._settings[0])
         self.done = set()
         self.failed = 0
@@ -250,6 +252,11 @@ def deleted_snapshot(world):
 def volume_with_clone(world):
     volume(world)
     world.volumes.create_cloned_volume("clone", "volume")
+
+
+def deleted_volume_with_clone(world):
+    volume_with_clone(world)
+    world.volumes.delete("volume")
 
 
 def written_clone(world):
@@ -594,6 +601,14 @@ def _revert_to_snapshot(world):
 @case(snapshot)
 def _rename_snapshot(world):
     world.volumes.rename_snapshot("volume", "snapshot", "renamed")
+
+
+# The trash
+
+
+@case(deleted_volume_with_clone, makes=True)
+def _restore_from_the_trash(world):
+    world.trash.restore("volume")
 
 
 # What passes between pools

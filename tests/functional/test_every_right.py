@@ -28,6 +28,7 @@ from rbdstore.images import ImageStore
 from rbdstore.store import Store
 from rbdstore.testing.recipe import ROLES, Role
 from rbdstore.testing.sandbox import CephSandbox
+from rbdstore.trash.contents import Trash
 from rbdstore.volumes import VolumeStore
 
 MiB = samples.MiB
@@ -127,6 +128,11 @@ BACKUP_VERBS = {
     "delete": lambda w: w.backups.delete("backup-1", volumes=w.volumes),
     "prune": lambda w: w.backups.prune("volume-1", keep=0, volumes=w.volumes),
 }
+TRASH_VERBS = {
+    "list": lambda w: w.store.trash.list(),
+    "check_restore": lambda w: w.store.trash.check_restore("deleted-1"),
+    "restore": lambda w: w.store.trash.restore("deleted-1"),
+}
 STORE_VERBS = {
     "tree": lambda w: w.store.tree("volume-1"),
     "forest": lambda w: w.store.forest(),
@@ -138,6 +144,7 @@ VERBS = {
     VolumeStore: VOLUME_VERBS,
     DiskStore: DISK_VERBS,
     BackupStore: BACKUP_VERBS,
+    Trash: TRASH_VERBS,
     Store: STORE_VERBS,
 }
 NAMES = {
@@ -145,6 +152,7 @@ NAMES = {
     VolumeStore: "volumes",
     DiskStore: "disks",
     BackupStore: "backups",
+    Trash: "trash",
     Store: "store",
 }
 # Nova's user makes an image of a volume: it reads there, writes there, and writes in another pool.
@@ -185,7 +193,10 @@ def _empty_pools():
 
 
 class World:
-    """An image, a volume with a snapshot, and clones of the image; made anew once it changed."""
+    """An image, a volume with a snapshot, clones of the image, a backup, and a deleted volume.
+
+    Made anew once it changed.
+    """
 
     def __init__(self, sandbox, raw, admins):
         self.sandbox = sandbox
@@ -207,6 +218,7 @@ class World:
             self.raw.snap("volumes", "volume-1", "snapshot-1", protect=False)
             self.raw.snap("vms", DISK, "snapshot-1", protect=False)
             self._back_up()
+            self._delete()
             self._made = self.footprint()
         return self._made
 
@@ -216,6 +228,18 @@ class World:
         stream = io.BytesIO()
         backups.backups.export("backup-1", stream)
         self.exported = stream.getvalue()
+
+    def _delete(self):
+        # In a store that is closed then, for it purges in the background.
+        with rbdstore.connect(
+            "rbd",
+            rbd_ceph_conf=self.sandbox.conf_path,
+            rbd_pool="volumes",
+            enable_deferred_deletion=True,
+            deferred_deletion_delay=86400,
+        ) as deferring:
+            deferring.volumes.create("deleted-1", MiB)
+            deferring.volumes.delete("deleted-1")
 
     def _clear(self):
         for pool in POOLS:

@@ -53,7 +53,7 @@ def deleted(store, make):
 
 
 def test_what_is_deleted_comes_back(store, raw, deleted):
-    assert store.trash.restore("volume", dry_run=True) == "volume"
+    assert store.trash.check_restore("volume") == "volume"
     assert raw.images("volumes") == []
     assert store.trash.restore("volume") == "volume"
     assert raw.read("volumes", "volume") == DATA
@@ -68,7 +68,7 @@ def test_what_is_deleted_comes_back(store, raw, deleted):
 def test_under_another_name(store, raw, deleted):
     store.volumes.create("volume", MiB)
     with pytest.raises(exceptions.Duplicate):
-        store.trash.restore("volume", dry_run=True)
+        store.trash.check_restore("volume")
     with pytest.raises(exceptions.Duplicate):
         store.trash.restore("volume")
     assert store.trash.restore(deleted, "other") == "other"
@@ -113,18 +113,18 @@ def test_what_others_put_there_is_theirs(store, raw, make):
     (entry,) = store.trash.list()
     assert not entry.is_ours
     assert "did not put it there" in entry.kept
-    for dry_run in (True, False):
+    for refused in (store.trash.check_restore, store.trash.restore):
         with pytest.raises(exceptions.InvalidInput, match="rbd trash restore"):
-            store.trash.restore("volume", dry_run=dry_run)
+            refused("volume")
     assert store.trash.list() == [entry]
     store.volumes.pool.trash_remove(entry.image_id)
 
 
 def test_what_is_not_there(store, deleted):
     for name in ("nothing", "0"):
-        for dry_run in (True, False):
+        for refused in (store.trash.check_restore, store.trash.restore):
             with pytest.raises(exceptions.ImageNotFound):
-                store.trash.restore(name, dry_run=dry_run)
+                refused(name)
     for name in ("a.deleted", "rbdstore.x", ""):
         with pytest.raises(exceptions.InvalidName):
             store.trash.restore(deleted, name or "\n")
@@ -145,9 +145,9 @@ def test_what_may_be_half_removed_does_not_come_back(place, raw):
     store.volumes.create("volume", 64 * MiB)
     raw.write("volumes", "volume", DATA)
     store.volumes.delete("volume")
-    for dry_run in (True, False):
+    for refused in (store.trash.check_restore, store.trash.restore):
         with pytest.raises(exceptions.InUse, match="may have begun"):
-            store.trash.restore("volume", dry_run=dry_run)
+            refused("volume")
     assert raw.images("volumes") == []
     assert store.purge_deleted().purged == ("volume",)
 
