@@ -80,5 +80,16 @@ def add_fence(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_json(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--json",
+        dest="formatter",
+        action="store_const",
+        const="json",
+        default=argparse.SUPPRESS,
+        help="the same as --format json",
+    )
+
+
 def add_yes(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask, where it is more than one")

@@ -47,14 +47,7 @@ class Collect(base.Command, lister.Lister):
             type=periods.period,
             help="do it again every so often, such as 1h, give or take a tenth",
         )
-        parser.add_argument(
-            "--json",
-            dest="formatter",
-            action="store_const",
-            const="json",
-            default=argparse.SUPPRESS,
-            help="the same as --format json",
-        )
+        base.add_json(parser)
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         if parsed_args.interval is None:

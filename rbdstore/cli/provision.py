@@ -57,14 +57,7 @@ class Provision(base.Command, lister.Lister):
         how.add_argument(
             "--force", action="store_true", help="replace files that are there and differ"
         )
-        how.add_argument(
-            "--json",
-            dest="formatter",
-            action="store_const",
-            const="json",
-            default=argparse.SUPPRESS,
-            help="the same as --format json",
-        )
+        base.add_json(how)
 
     def take_action(
         self, parsed_args: argparse.Namespace
