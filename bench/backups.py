@@ -215,24 +215,33 @@ class Bare(Copy):
 
     def __init__(self, given, volume):
         super().__init__(given, volume)
-        self._users = {pool: Client(given, user) for pool, user in USERS.items()}
+        self._stack = contextlib.ExitStack()
+        self._ioctxs = {
+            pool: self._stack.enter_context(Client(given, user).ioctx(pool))
+            for pool, user in USERS.items()
+        }
 
     def full(self):
-        self._volume.snap("backup-0")
-        self._users["backups"].create("backups", self._base, self._volume.size)
-        with (
-            self._users["volumes"].open("volumes", self._volume.name, "backup-0") as source,
-            self._users["backups"].open("backups", self._base) as target,
-        ):
-            self._pass_on(source, target)
+        source, target = self._ioctxs["volumes"], self._ioctxs["backups"]
+        with rbd.Image(source, self._volume.name) as image:
+            image.create_snap("backup-0")
+        self._copy_between(source, self._volume.name, "backup-0", target, self._base)
 
     def restore(self, number, name):
-        self._users["volumes"].create("volumes", name, self._volume.size)
+        source, target = self._ioctxs["backups"], self._ioctxs["volumes"]
+        self._copy_between(source, self._base, None, target, name)
+
+    def _copy_between(self, source, name, snap, target, new_name):
+        rbd.RBD().create(target, new_name, self._volume.size)
         with (
-            self._users["backups"].open("backups", self._base) as source,
-            self._users["volumes"].open("volumes", name) as target,
+            rbd.Image(source, name, snapshot=snap, read_only=True) as read,
+            rbd.Image(target, new_name) as written,
         ):
-            self._pass_on(source, target)
+            self._pass_on(read, written)
+
+    def forget(self):
+        super().forget()
+        self._stack.close()
 
     @staticmethod
     def _pass_on(source, target):

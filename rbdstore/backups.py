@@ -57,8 +57,7 @@ class BackupStore:
     def list(self, volume: str | None = None) -> builtins.list[Backup]:
         """All backups, or those of one volume, oldest first; those of Cinder's own driver, too.
 
-        Those that are damaged so that nobody can tell what they are, are left out, with a warning:
-        :meth:`verify` says more.
+        Those whose manifests are damaged are left out, with a warning: :meth:`verify` says more.
 
         :raises InvalidName:
         """
@@ -94,7 +93,7 @@ class BackupStore:
 
         :raises BackupNotFound: it is neither
         """
-        return self._stock.get(backup_id) if self._catalog.entry(backup_id) is None else None
+        return None if self._catalog.has(backup_id) else self._stock.get(backup_id)
 
     # Making and restoring
 
@@ -272,7 +271,7 @@ class BackupStore:
             raise exceptions.InvalidInput(
                 f"a backup's metadata are text, not {exceptions.shown(text)}"
             )
-        if self._catalog.entry(backup_id) is None:
+        if not self._catalog.has(backup_id):
             raise not_found(self._pool, backup_id)
         key, cookie = spec.stock_metadata(backup_id), uuid.uuid4().hex
         seconds = self._settings.lease_seconds

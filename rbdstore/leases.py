@@ -150,15 +150,22 @@ def acquire(
 
 @contextlib.contextmanager
 def held(
-    pool: Pool, name: str, seconds: float, *, meanwhile: Callable[[], object] | None = None
+    pool: Pool,
+    name: str,
+    seconds: float,
+    *,
+    wait: float = math.inf,
+    meanwhile: Callable[[], object] | None = None,
 ) -> Iterator[Lease]:
     """Hold the lease on ``name``, waiting for a holder to end, or for a dead one's time to end.
 
     However long that is: a holder that is alive gets done, and to give up would leave behind what
     this process was about to clear. Only ``meanwhile``, called while it waits, can end that, by
-    raising.
+    raising. What can as well be done another time waits for ``wait`` seconds.
+
+    :raises InUse: it is still held then
     """
-    lease = acquire(pool, name, seconds, wait=math.inf, meanwhile=meanwhile)
+    lease = acquire(pool, name, seconds, wait=wait, meanwhile=meanwhile)
     with Undo() as undo:
         undo.add(lease.release)
         yield lease

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 from oslo_log import log
@@ -264,11 +264,11 @@ class Catalog:
 
         :raises BrokenBackup:
         """
-        mine = self._in_base(base_id)
+        mine = _in_base(self.entries(), base_id)
         return parallel.each(self.manifest, mine) if mine else []
 
     def usable_of_base(self, base_id: str) -> list[Manifest]:
-        """Of all backups that are in one image, but for those that cannot be used."""
+        """Of all backups that are in one image, but for those that cannot be used, or found."""
 
         def look(backup_id: str) -> Manifest | None:
             try:
@@ -276,12 +276,13 @@ class Catalog:
             except (exceptions.BackupNotFound, exceptions.BrokenBackup):
                 return None
 
-        mine = self._in_base(base_id)
+        mine = _in_base(self.readable(), base_id)
         found = parallel.each(look, mine) if mine else []
         return [manifest for manifest in found if manifest is not None]
 
-    def _in_base(self, base_id: str) -> list[str]:
-        return [key for key, entry in self.entries().items() if entry.base_id == base_id]
+
+def _in_base(entries: Mapping[str, Entry], base_id: str) -> list[str]:
+    return [key for key, entry in entries.items() if entry.base_id == base_id]
 
 
 def describe(pool: Pool, manifest: Manifest) -> Backup:

@@ -57,6 +57,7 @@ def create(
         with contextlib.ExitStack() as stack:
             reserving = stack.enter_context(points.Reserving(catalog.pool))
             with pool.open(wanted.volume) as image:
+                source_snaps.tidy(image, catalog, settings.lease_seconds)
                 snap = stack.enter_context(
                     _snapshot(catalog, image, backup_id, wanted, settings, reserving)
                 )
@@ -75,15 +76,19 @@ def create(
                 shape = points.Shape(
                     wanted.volume, snap.size, _chunk_size(image, parent), parent, source, reason
                 )
+                begun = stack.enter_context(contextlib.ExitStack())
                 with contextlib.suppress(exceptions.BackupNotFound):
-                    point = stack.enter_context(points.made(claim, shape, settings, reserving))
-                    break
-                # It was deleted meanwhile; there may be another.
+                    point = begun.enter_context(points.made(claim, shape, settings, reserving))
+                    # From here on nobody removes what it begins at.
+                    if parent is None or image.still_has(_snap_id(parent)):
+                        break
+                # It was deleted meanwhile, or its snapshot was; there may be another.
+                begun.close()
             before = _Before(catalog, chain)
             _copy(image, shape, point, before, settings, wanted.progress)
             _check_still_there(image, snap)
             manifest = point.publish()
-    _prune(catalog, settings, pool, image_id)
+    _limit_snaps(catalog, settings, pool, image_id)
     return describe(catalog.pool, manifest)
 
 
@@ -125,12 +130,22 @@ def _chain(
     if not backups:
         return (), "it is the first backup of this volume"
     for backup_id in sorted(backups, key=backups.__getitem__, reverse=True):
-        if backups[backup_id] in here and (chain := _whole(catalog, backup_id)):
+        snap_id = backups[backup_id]
+        # What the handle knows may be over.
+        if snap_id not in here or not image.still_has(snap_id):
+            continue
+        if chain := _whole(catalog, backup_id):
             break
     else:
         return (), "the volume has none of the snapshots that backups were made of"
-    if settings.backup_trust_fast_diff and not _can_be_trusted(pool, image, snap, chain[0]):
-        return (), "the volume's object map is flagged invalid"
+    try:
+        if settings.backup_trust_fast_diff and not _can_be_trusted(pool, image, snap, chain[0]):
+            return (), "the volume's object map is flagged invalid"
+    except exceptions.SnapshotNotFound:
+        # Removed meanwhile; unless it is ``snap``, of which that is seen in the end.
+        if image.still_has(_snap_id(chain[0])):
+            raise
+        return _chain(catalog, image, snap, settings)
     return chain, ""
 
 
@@ -263,12 +278,13 @@ def _write(
             point.writing.discard(piece.offset, piece.length)
 
 
-def _prune(catalog: Catalog, settings: Settings, pool: Pool, image_id: str) -> None:
+def _limit_snaps(catalog: Catalog, settings: Settings, pool: Pool, image_id: str) -> None:
     """Have the volume keep no more snapshots than it may. The backup is there in any case."""
-    seconds = settings.lease_seconds
+    keep = settings.backup_max_snapshots
     try:
-        with pool.open(image_id=image_id) as image:
-            source_snaps.prune(pool, image, catalog, settings.backup_max_snapshots, seconds)
+        if keep:
+            with pool.open(image_id=image_id) as image:
+                source_snaps.limit(image, catalog, keep, settings.lease_seconds)
     except exceptions.RbdStoreError as error:
         LOG.warning("old snapshots are left until the volume's next backup: %s", error)
 

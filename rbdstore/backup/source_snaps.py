@@ -11,7 +11,7 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 
-from rbdstore import exceptions, lineage, reclaim, spec
+from rbdstore import exceptions, leases, lineage, reclaim, spec
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.manifests import Source
 from rbdstore.driver import Image, Parent, Pool, Snap, find_snap
@@ -93,32 +93,53 @@ def remove_of(pool: Pool, found: Source, seconds: float) -> None:
         remove(pool, link, seconds)
 
 
-def prune(pool: Pool, image: Image, catalog: Catalog, keep: int, seconds: float) -> None:
-    """Remove the snapshots of a volume whose backups are no more, and all but the latest ones.
+def tidy(image: Image, catalog: Catalog, seconds: float) -> None:
+    """Remove the snapshots of a volume whose backups are no more.
 
     :param image: the volume, as it is now
-    :param keep: how many to keep; 0: all whose backups exist
     """
     beginning = prefix(catalog.pool)
 
     def has_backup(snap: Snap) -> bool:
         return catalog.has(snap.name.removeprefix(beginning))
 
-    ours = [snap for snap in image.snaps() if snap.name.startswith(beginning)]
-    if not ours:
-        return
-    backups = catalog.ids()
-    needed = [snap for snap in ours if snap.name.removeprefix(beginning) in backups]
-    kept = needed[-keep:] if keep else needed
-    for snap in ours:
-        if snap in kept:
-            continue
-        if snap in needed:
-            remove(pool, lineage.link(image, snap.name), seconds)
-        else:
-            # One that was being made may be by now.
-            is_needed = functools.partial(has_backup, snap)
-            remove(pool, lineage.link(image, snap.name), seconds, is_needed=is_needed)
+    if ours := _ours(image, catalog):
+        backups = catalog.ids()
+        for snap in ours:
+            if snap.name.removeprefix(beginning) not in backups:
+                # One that was being made may be by now.
+                is_needed = functools.partial(has_backup, snap)
+                link = lineage.link(image, snap.name)
+                remove(image.pool, link, seconds, is_needed=is_needed)
+
+
+def limit(image: Image, catalog: Catalog, keep: int, seconds: float) -> None:
+    """Have a volume keep the latest snapshots only, of those whose backups there are.
+
+    One that an increment is being made since stays, for the next time.
+
+    :param image: the volume, as it is now
+    :param keep: how many to keep, 1 or more
+    """
+    backups = catalog.readable()
+    beginning = prefix(catalog.pool)
+    needed = [
+        (snap, backups[backup_id])
+        for snap in _ours(image, catalog)
+        if (backup_id := snap.name.removeprefix(beginning)) in backups
+    ]
+    for snap, entry in needed[:-keep]:
+        lease = spec.chain_lease(entry.base_id)
+        with (
+            contextlib.suppress(exceptions.InUse),
+            leases.held(catalog.pool, lease, seconds, wait=0),
+        ):
+            remove(image.pool, lineage.link(image, snap.name), seconds)
+
+
+def _ours(image: Image, catalog: Catalog) -> list[Snap]:
+    beginning = prefix(catalog.pool)
+    return [snap for snap in image.snaps() if snap.name.startswith(beginning)]
 
 
 def _claim(pool: Pool, name: str, seconds: float, *, wait: float | None = None) -> claims.Claim:

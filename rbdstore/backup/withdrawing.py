@@ -74,7 +74,7 @@ class Claim(claims.Claim):
 
     def clear(self) -> None:
         """Remove what there is of a backup that is not in the catalog."""
-        if self.catalog.entry(self.backup_id) is None and self.outcome:
+        if self.outcome and not self.catalog.has(self.backup_id):
             outcome = self.outcome
             clear(self.catalog, self.backup_id, outcome["base"], outcome["base_id"], self.seconds)
             if outcome["source"]:
@@ -103,9 +103,12 @@ class Claim(claims.Claim):
         effect = self._journal.effect
         if effect == "none":
             return False
-        entry = self.catalog.entry(self.backup_id)
         if effect == "remove":
-            return entry is None
+            return not self.catalog.has(self.backup_id)
+        try:
+            entry = self.catalog.entry(self.backup_id)
+        except exceptions.BrokenBackup:
+            return False
         # One that was there before is none that this one made.
         return entry is not None and entry.base_id == self.outcome.get("base_id")
 
@@ -161,7 +164,7 @@ def remove_rest(pool: Pool, backup_id: str, seconds: float) -> None:
     """
     catalog = Catalog(pool, seconds)
     with Claim(catalog, backup_id, ["gc"], seconds, effect="none", wait=0) as claim:
-        if catalog.entry(backup_id) is not None or why_kept(catalog, backup_id):
+        if catalog.has(backup_id) or why_kept(catalog, backup_id):
             return
         if manifests.is_begun(pool, backup_id):
             manifests.remove(pool, backup_id)
@@ -272,8 +275,7 @@ def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: fl
     """
     pool = catalog.pool
     with leases.held(pool, spec.chain_lease(base_id), seconds):
-        others = [entry for entry in catalog.entries().values() if entry.base_id == base_id]
-        if others or stock.are_in(catalog, base_id, but=backup_id):
+        if _is_needed(catalog, base_id, but=backup_id):
             with (
                 contextlib.suppress(exceptions.ImageNotFound),
                 pool.open(image_id=base_id, read_only=False) as image,
@@ -285,6 +287,22 @@ def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: fl
                 reclaim.draft(pool, base, seconds, reclaim.forget)
         pool.remove_object(spec.stock_metadata(backup_id))
         manifests.remove(pool, backup_id)
+
+
+def _is_needed(catalog: Catalog, base_id: str, *, but: str) -> bool:
+    """Whether an image has other backups, be it by the catalog or by its own snapshots.
+
+    An entry that is damaged, and does not look so, is not to cost the data.
+    """
+    if any(entry.base_id == base_id for entry in catalog.entries().values()):
+        return True
+    try:
+        with catalog.pool.open(image_id=base_id) as image:
+            found = {spec.backup_of(snap.name) for snap in image.snaps() if not snap.trashed}
+    except exceptions.ImageNotFound:
+        return False
+    # Cinder's own, too.
+    return bool(found & catalog.ids()) or stock.are_in(catalog, base_id, but=but)
 
 
 def _remove_snaps(image: Image, backup_id: str) -> None:

@@ -6,7 +6,7 @@ import itertools
 import pytest
 import samples
 
-from rbdstore import exceptions, spec
+from rbdstore import exceptions, parallel, spec
 from rbdstore.backup import changes, making, manifests, recorded, source_snaps
 from rbdstore.driver import find_snap
 
@@ -301,6 +301,7 @@ def test_a_chain_that_loses_some_before_an_increment_is_begun(
     volumes, backups, raw, source, monkeypatch, deleted, parent
 ):
     """What only the first one had is the second one's when that is gone."""
+    raw.write("volumes", source, b"of the first one", 5 * MiB)
     backups.create(volumes, source, "b1")
     raw.write("volumes", source, b"written", 1000)
     backups.create(volumes, source, "b2")
@@ -314,10 +315,49 @@ def test_a_chain_that_loses_some_before_an_increment_is_begun(
         return found
 
     monkeypatch.setattr(making, "_chain", choose_too_late)
-    raw.write("volumes", source, b"written", 2000)
+    for offset in (2000, 5 * MiB + 2000, 13 * MiB):
+        raw.write("volumes", source, b"written", offset)
     made, data = backed_up(volumes, backups, raw, source, "b3")
     assert made.parent == parent
     check(volumes, backups, raw, "b3", data)
+
+
+def test_an_increment_whose_beginning_is_removed_before_it_is_begun(
+    volumes, backups, raw, source, monkeypatch
+):
+    """Its backup is still there; the next one that has a snapshot serves as well."""
+    backups.create(volumes, source, "b1")
+    raw.write("volumes", source, b"written", 1000)
+    backups.create(volumes, source, "b2")
+    choose = making._chain
+
+    def choose_too_late(*arguments):
+        found = choose(*arguments)
+        for snap in raw.snaps("volumes", source):
+            if snap.endswith("b2"):
+                raw.remove_snap("volumes", source, snap)
+        return found
+
+    monkeypatch.setattr(making, "_chain", choose_too_late)
+    raw.write("volumes", source, b"written", 2000)
+    made, data = backed_up(volumes, backups, raw, source, "b3")
+    assert made.parent == "b1"
+    check(volumes, backups, raw, "b3", data)
+
+
+def test_two_at_once_of_one_volume_that_keeps_one_snapshot(place, volumes, raw, source):
+    """What both begin at stays until the second one has done so."""
+    few = place.backups(backup_ceph_max_snapshots=1)
+    few.create(volumes, source, "b1")
+    for offset in range(0, 16 * MiB, 4 * MiB):
+        raw.write("volumes", source, b"written", offset)
+    data = raw.read("volumes", source)
+    both = parallel.each(lambda key: few.create(volumes, source, key), ["b2", "b3"])
+    assert {made.kind for made in both} == {"incremental"}
+    for made in both:
+        check(volumes, few, raw, made.id, data)
+    few.create(volumes, source, "b4")
+    assert len(raw.snaps("volumes", source)) == 1
 
 
 def test_one_that_was_held_up_for_too_long(volumes, backups, raw, source):
@@ -432,6 +472,19 @@ def test_an_entry_that_is_damaged(volumes, backups, raw, kept, caplog):
     check(volumes, backups, raw, "b3", kept["b3"])
 
 
+def test_an_entry_that_names_another_image(volumes, backups, raw, kept):
+    """What is in the image is not removed with the last backup that the catalog has in there."""
+    pool = backups._pool
+    entries = {key: pool.get_key(spec.BACKUP_INDEX, key) for key in ("b2", "b3")}
+    pool.set_keys(
+        spec.BACKUP_INDEX,
+        {key: data.replace(b'"base_id": "', b'"base_id": "f') for key, data in entries.items()},
+    )
+    backups.delete("b1")
+    pool.set_keys(spec.BACKUP_INDEX, entries)
+    assert len(raw.snaps("backups", "source.backup.b1")) == 2
+
+
 def test_an_entry_that_is_lost_with_its_manifest(volumes, backups, raw, source, kept):
     """The others are listed, restored and increments of one another; it may need what they do."""
     pool, key = backups._pool, spec.backup_object("b3")
@@ -443,13 +496,20 @@ def test_an_entry_that_is_lost_with_its_manifest(volumes, backups, raw, source, 
     assert made.parent == "b2"
     check(volumes, backups, raw, "b2", kept["b2"])
     check(volumes, backups, raw, "b4", data)
-    with pytest.raises(exceptions.Duplicate):
-        backups.create(volumes, source, "b3")
+    volumes.create("other", MiB)
+    backups.restore("b2", volumes, "other")
+    assert raw.read("volumes", "other") == kept["b2"]
+    for _ in range(2):
+        with pytest.raises(exceptions.Duplicate):
+            backups.create(volumes, source, "b3")
+    assert [each.what for each in backups.verify("b3").damage] == ["manifest"]
     for refused in (backups.show, backups.delete):
-        with pytest.raises(exceptions.BrokenBackup, match="its entry in"):
+        with pytest.raises(exceptions.BrokenBackup, match="b3"):
             refused("b3")
     with pytest.raises(exceptions.BrokenBackup, match="b3"):
         backups.delete("b2")
+    check(volumes, backups, raw, "b2", kept["b2"])
+    check(volumes, backups, raw, "b4", data)
     pool.set_keys(key, manifest)
     pool.set_keys(spec.BACKUP_INDEX, {"b3": entry})
 
