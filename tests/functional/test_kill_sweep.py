@@ -105,7 +105,9 @@ def give_up(place, world, rehearsal):
 def repeat_alone(place, world, rehearsal):
     whole = world.look() == rehearsal.after
     told, why = mortal.carry_out(place, world, rehearsal)
-    assert told == "ok" or (told in DONE and whole), f"{told}: {why}"
+    # Of several at once some may have been done by one who could tell nobody.
+    done = told in DONE and (whole or rehearsal.case.partly)
+    assert told == "ok" or done, f"{told}: {why}"
     seen = world.observe()
     assert seen == rehearsal.after, f"not what was asked for: {seen.keys()}"
     assert world.parents() == rehearsal.parents_after
