@@ -183,6 +183,7 @@ class Case:
     :ivar makes: something new is there after it
     :ivar partly: of what it makes some may be there and others not
     :ivar costly: so that not every fault can be tried
+    :ivar formats: of the clones that it can be done with
     """
 
     name: str
@@ -192,6 +193,7 @@ class Case:
     makes: bool
     partly: bool
     costly: bool
+    formats: tuple[int, ...]
 
     def __str__(self):
         return self.name
@@ -202,12 +204,21 @@ CASES = []
 KILLED_CASES = []
 
 
-def case(prepare, *, makes=False, partly=False, costly=False, only_killed=False, **options):
+def case(
+    prepare,
+    *,
+    makes=False,
+    partly=False,
+    costly=False,
+    only_killed=False,
+    formats=(2, 1),
+    **options,
+):
     """Register the decorated function as the operation that follows ``prepare``."""
 
     def register(act):
         name = act.__name__.removeprefix("_").replace("_", "-")
-        found = Case(name, prepare, act, options, makes, partly, costly)
+        found = Case(name, prepare, act, options, makes, partly, costly, formats)
         assert name not in map(str, [*CASES, *KILLED_CASES])
         (KILLED_CASES if only_killed else CASES).append(found)
         return act
@@ -606,7 +617,8 @@ def _rename_snapshot(world):
 # The trash
 
 
-@case(deleted_volume_with_clone, makes=True)
+# A deleted parent of clones of format 1 has another name, and is in no trash.
+@case(deleted_volume_with_clone, makes=True, formats=(2,))
 def _restore_from_the_trash(world):
     world.trash.restore("volume")
 

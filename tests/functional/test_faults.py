@@ -118,8 +118,14 @@ def cases(*names):
     return found
 
 
-@pytest.mark.parametrize("clone_format", [2, 1])
-@pytest.mark.parametrize("case", faultcases.CASES, ids=str)
+@pytest.mark.parametrize(
+    ("case", "clone_format"),
+    [
+        pytest.param(case, clone_format, id=f"{case}-{clone_format}")
+        for case in faultcases.CASES
+        for clone_format in case.formats
+    ],
+)
 def test_an_operation_that_is_cut_off_can_be_repeated(place, case, clone_format):
     points = rehearse(case, clone_format).timeouts()
     try_all(place, some(points, SAMPLE[clone_format]) if is_sampled(place, case) else points)
