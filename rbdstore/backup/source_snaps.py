@@ -98,17 +98,12 @@ def tidy(image: Image, catalog: Catalog, seconds: float) -> None:
 
     :param image: the volume, as it is now
     """
-    beginning = prefix(catalog.pool)
-
-    def has_backup(snap: Snap) -> bool:
-        return catalog.has(snap.name.removeprefix(beginning))
-
     if ours := _ours(image, catalog):
         backups = catalog.ids()
-        for snap in ours:
-            if snap.name.removeprefix(beginning) not in backups:
+        for backup_id, snap in ours.items():
+            if backup_id not in backups:
                 # One that was being made may be by now.
-                is_needed = functools.partial(has_backup, snap)
+                is_needed = functools.partial(catalog.has, backup_id)
                 link = lineage.link(image, snap.name)
                 remove(image.pool, link, seconds, is_needed=is_needed)
 
@@ -122,24 +117,25 @@ def limit(image: Image, catalog: Catalog, keep: int, seconds: float) -> None:
     :param keep: how many to keep, 1 or more
     """
     backups = catalog.readable()
-    beginning = prefix(catalog.pool)
-    needed = [
-        (snap, backups[backup_id])
-        for snap in _ours(image, catalog)
-        if (backup_id := snap.name.removeprefix(beginning)) in backups
-    ]
-    for snap, entry in needed[:-keep]:
-        lease = spec.chain_lease(entry.base_id)
+    ours = _ours(image, catalog)
+    needed = [backup_id for backup_id in ours if backup_id in backups]
+    for backup_id in needed[:-keep]:
+        lease = spec.chain_lease(backups[backup_id].base_id)
         with (
             contextlib.suppress(exceptions.InUse),
             leases.held(catalog.pool, lease, seconds, wait=0),
         ):
-            remove(image.pool, lineage.link(image, snap.name), seconds)
+            remove(image.pool, lineage.link(image, ours[backup_id].name), seconds)
 
 
-def _ours(image: Image, catalog: Catalog) -> list[Snap]:
+def _ours(image: Image, catalog: Catalog) -> dict[str, Snap]:
+    """The snapshots of these backups, by the backups' ids; oldest first."""
     beginning = prefix(catalog.pool)
-    return [snap for snap in image.snaps() if snap.name.startswith(beginning)]
+    return {
+        snap.name.removeprefix(beginning): snap
+        for snap in image.snaps()
+        if snap.name.startswith(beginning)
+    }
 
 
 def _claim(pool: Pool, name: str, seconds: float, *, wait: float | None = None) -> claims.Claim:

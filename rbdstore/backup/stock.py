@@ -16,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from rbdstore import exceptions, parallel, spec
@@ -72,15 +72,10 @@ class StockBackups:
         raise not_found(self._pool, backup_id)
 
 
-def are_in(catalog: Catalog, image_id: str, *, but: str) -> bool:
-    """Whether there are any in an image, but for one."""
+def are_among(catalog: Catalog, image: Image, backup_ids: Iterable[str]) -> bool:
+    """Whether any of the backups that an image has snapshots of are Cinder's."""
     ours = _Ours(catalog)
-    try:
-        with catalog.pool.open(image_id=image_id) as image:
-            found = {spec.backup_of(snap.name) for snap in image.snaps() if not snap.trashed}
-            return any(not ours.has(image, each) for each in found - {None, but} if each)
-    except exceptions.ImageNotFound:
-        return False
+    return any(not ours.has(image, each) for each in backup_ids)
 
 
 class _Ours:

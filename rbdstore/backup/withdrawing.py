@@ -294,15 +294,16 @@ def _is_needed(catalog: Catalog, base_id: str, *, but: str) -> bool:
 
     An entry that is damaged, and does not look so, is not to cost the data.
     """
-    if any(entry.base_id == base_id for entry in catalog.entries().values()):
+    entries = catalog.entries()
+    if any(entry.base_id == base_id for entry in entries.values()):
         return True
     try:
         with catalog.pool.open(image_id=base_id) as image:
-            found = {spec.backup_of(snap.name) for snap in image.snaps() if not snap.trashed}
+            snaps = [snap.name for snap in image.snaps() if not snap.trashed]
+            others = {found for name in snaps if (found := spec.backup_of(name))} - {but}
+            return not others.isdisjoint(entries) or stock.are_among(catalog, image, others)
     except exceptions.ImageNotFound:
         return False
-    # Cinder's own, too.
-    return bool(found & catalog.ids()) or stock.are_in(catalog, base_id, but=but)
 
 
 def _remove_snaps(image: Image, backup_id: str) -> None:

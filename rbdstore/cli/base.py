@@ -80,10 +80,11 @@ def add_fence(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_json(parser: argparse._ActionsContainer) -> None:
+def add_json(parser: argparse._ActionsContainer, *, dest: str = "formatter") -> None:
+    """``dest`` is where the parser has the format that it wants."""
     parser.add_argument(
         "--json",
-        dest="formatter",
+        dest=dest,
         action="store_const",
         const="json",
         default=argparse.SUPPRESS,

@@ -69,14 +69,7 @@ class Examine(base.Command):
             default="table",
             help="the output format (default: %(default)s)",
         )
-        parser.add_argument(
-            "--json",
-            dest="format",
-            action="store_const",
-            const="json",
-            default=argparse.SUPPRESS,
-            help="the same as --format json",
-        )
+        base.add_json(parser, dest="format")
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
         with self._examination(parsed_args) as examination, terminal.working() as tell:

@@ -294,6 +294,18 @@ def test_a_snapshot_that_is_deleted_while_a_diff_is_made(volumes, source, raw):
         next(changes.since(image, snap.id, snap.size, image.object_size))
 
 
+def once_chosen(monkeypatch, do):
+    """Do something to the chain that an increment was about to begin at."""
+    choose = making._chain
+
+    def choose_too_late(*arguments):
+        found = choose(*arguments)
+        do(found[0])
+        return found
+
+    monkeypatch.setattr(making, "_chain", choose_too_late)
+
+
 @pytest.mark.parametrize(
     ("deleted", "parent"), [(["b1"], "b2"), (["b2"], "b1"), (["b2", "b1"], None)]
 )
@@ -305,16 +317,13 @@ def test_a_chain_that_loses_some_before_an_increment_is_begun(
     backups.create(volumes, source, "b1")
     raw.write("volumes", source, b"written", 1000)
     backups.create(volumes, source, "b2")
-    choose = making._chain
 
-    def choose_too_late(*arguments):
-        found = choose(*arguments)
-        if len(found[0]) == 2:
+    def delete(chain):
+        if len(chain) == 2:
             for backup_id in deleted:
                 backups.delete(backup_id)
-        return found
 
-    monkeypatch.setattr(making, "_chain", choose_too_late)
+    once_chosen(monkeypatch, delete)
     for offset in (2000, 5 * MiB + 2000, 13 * MiB):
         raw.write("volumes", source, b"written", offset)
     made, data = backed_up(volumes, backups, raw, source, "b3")
@@ -329,16 +338,13 @@ def test_an_increment_whose_beginning_is_removed_before_it_is_begun(
     backups.create(volumes, source, "b1")
     raw.write("volumes", source, b"written", 1000)
     backups.create(volumes, source, "b2")
-    choose = making._chain
 
-    def choose_too_late(*arguments):
-        found = choose(*arguments)
+    def remove_snap(_chain):
         for snap in raw.snaps("volumes", source):
             if snap.endswith("b2"):
                 raw.remove_snap("volumes", source, snap)
-        return found
 
-    monkeypatch.setattr(making, "_chain", choose_too_late)
+    once_chosen(monkeypatch, remove_snap)
     raw.write("volumes", source, b"written", 2000)
     made, data = backed_up(volumes, backups, raw, source, "b3")
     assert made.parent == "b1"
