@@ -111,15 +111,17 @@ def tidy(image: Image, catalog: Catalog, seconds: float) -> None:
 def limit(image: Image, catalog: Catalog, keep: int, seconds: float) -> None:
     """Have a volume keep the latest snapshots only, of those whose backups there are.
 
-    One that an increment is being made since stays, for the next time.
+    Where another backup is being made all of them stay: it may begin at any, and does this itself
+    when it has ended. One that an increment is being made since stays, for the next time.
 
     :param image: the volume, as it is now
     :param keep: how many to keep, 1 or more
     """
     backups = catalog.readable()
     ours = _ours(image, catalog)
-    needed = [backup_id for backup_id in ours if backup_id in backups]
-    for backup_id in needed[:-keep]:
+    if not ours.keys() <= backups.keys():
+        return
+    for backup_id in list(ours)[:-keep]:
         lease = spec.chain_lease(backups[backup_id].base_id)
         with (
             contextlib.suppress(exceptions.InUse),

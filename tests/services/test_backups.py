@@ -351,6 +351,28 @@ def test_an_increment_whose_beginning_is_removed_before_it_is_begun(
     check(volumes, backups, raw, "b3", data)
 
 
+def test_one_that_another_overtakes_still_begins_at_what_it_could(
+    place, volumes, raw, source, monkeypatch
+):
+    few = place.backups(backup_ceph_max_snapshots=1)
+    few.create(volumes, source, "b1")
+    raw.write("volumes", source, b"written", 1000)
+    choose = making._chain
+
+    def choose_later(*arguments):
+        monkeypatch.setattr(making, "_chain", choose)
+        few.create(volumes, source, "b3")
+        return choose(*arguments)
+
+    monkeypatch.setattr(making, "_chain", choose_later)
+    made, data = backed_up(volumes, few, raw, source, "b2")
+    assert made.parent == "b1"
+    (snap,) = raw.snaps("volumes", source)
+    assert snap.endswith("b3")
+    for backup_id in ("b2", "b3"):
+        check(volumes, few, raw, backup_id, data)
+
+
 def test_two_at_once_of_one_volume_that_keeps_one_snapshot(place, volumes, raw, source):
     """What both begin at stays until the second one has done so."""
     few = place.backups(backup_ceph_max_snapshots=1)
