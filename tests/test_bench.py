@@ -51,6 +51,13 @@ def test_sides_take_turns():
     }
 
 
+def test_another_side_begins_each_round_where_that_matters():
+    turns = []
+    sides = {name: lambda name=name: {"row": turns.append(name)} for name in SIDES}
+    list(rounds.take_turns(rounds.Case(sides, swapping=True), 3))
+    assert turns == ["rbdstore", "peer", "peer", "rbdstore", "rbdstore", "peer"]
+
+
 def test_the_ratio_is_that_of_each_pair():
     (row,) = rounds.compare(ROUNDS, SIDES)
     assert row.row == "row"

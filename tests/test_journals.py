@@ -4,13 +4,14 @@
 import contextlib
 import dataclasses
 import json
+import shlex
 
 import memory
 import pytest
 import scenes
 from scenes import REQUEST, Boom, claim, draft, expect, noted, publish
 
-from rbdstore import exceptions, records
+from rbdstore import exceptions, records, spec
 from rbdstore.driver import Parent
 from rbdstore.names.claims import Journal
 from rbdstore.testing import faults
@@ -122,6 +123,16 @@ def test_what_is_no_journal_is_left_alone_and_named(cluster, pool, written):
     pool.remove_object(KEY)
     with claim(pool, effect="none") as held:
         assert not held.adopted
+
+
+def test_what_the_text_tells_to_do_can_be_pasted(cluster):
+    pool = cluster.open_pool("volumes", "tenant")
+    scenes.die(pool, "it's", b"?")
+    with pytest.raises(exceptions.ClusterError) as raised:
+        claim(pool, "it's").__enter__()
+    _, command, _ = str(raised.value).split("`")
+    key = spec.lease_object("it's")
+    assert shlex.split(command) == ["rados", "-p", "volumes", "-N", "tenant", "rm", key]
 
 
 # What dead ones left

@@ -25,16 +25,20 @@ class Case:
 
     :ivar sides: what measures, by name; ours is first, then whom it is compared with
     :ivar beside: measures, too, in each round, what is told beside: ``{what: (number, unit)}``
+    :ivar swapping: whether another side begins each round; else the first one does
     """
 
     sides: dict
     beside: object = dict
+    swapping: bool = False
 
 
 def take_turns(case, count):
     """Yield ``count`` rounds: ``{"figures": {side: {row: figure}}, "beside": ...}``."""
-    for _ in range(count):
-        figures = {name: measure() for name, measure in case.sides.items()}
+    sides = list(case.sides.items())
+    for number in range(count):
+        turn = number % len(sides) if case.swapping else 0
+        figures = {name: measure() for name, measure in sides[turn:] + sides[:turn]}
         yield {"figures": figures, "beside": case.beside()}
 
 

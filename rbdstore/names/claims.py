@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import shlex
 import types
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal, Self, get_args
@@ -362,9 +363,11 @@ class Claim:
         try:
             return Journal.from_bytes(written)
         except ValueError as error:
-            key = spec.lease_object(self.name)
+            key, pool = spec.lease_object(self.name), self.pool
+            within = ["-N", pool.namespace] if pool.namespace else []
+            command = shlex.join(["rados", "-p", pool.name, *within, "rm", key])
             raise exceptions.ClusterError(
-                f"the object {key} in pool {self.pool.name} says what was cut off here, but this "
+                f"the object {key} in pool {pool.name} says what was cut off here, but this "
                 f"release cannot read it ({error}); finish that with the release that wrote it, "
-                f"or remove the object by `rados -p {self.pool.name} rm {key}`"
+                f"or remove the object by `{command}`"
             ) from error

@@ -8,6 +8,7 @@ follows, now or when the last clone goes, is :func:`rbdstore.reclaim.purge`.
 from __future__ import annotations
 
 import math
+import shlex
 import time
 from collections.abc import Callable
 from typing import Any
@@ -118,9 +119,10 @@ def take_name_away(
         pool.trash_move(name, delay=delay or 0)
         # Unless somebody has purged it already.
         if pool.trash_get(image.id) is None and pool.has_image(image.id):
+            where = shlex.quote("/".join(filter(None, (pool.name, pool.namespace))))
             raise exceptions.ClusterError(
                 "another client gave the name to another image at the same moment, and that one "
-                f"went to the trash: `rbd trash ls {pool.name}` shows it, `rbd trash restore` "
+                f"went to the trash: `rbd trash ls {where}` shows it, `rbd trash restore` "
                 "brings it back",
                 spec=pool.spec(name),
             )
