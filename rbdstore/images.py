@@ -221,17 +221,8 @@ class ImageStore:
         :raises InUse: clones, snapshots or writers hold it, and the error names them
         :raises PermissionDenied: there may be clones in pools that this user cannot look into
         """
-        if in_use not in get_args(InUsePolicy):
-            raise exceptions.InvalidInput(
-                f"in_use is refuse, flatten or defer, not {exceptions.shown(in_use)}"
-            )
+        name = self._deletable(uri, in_use)
         releasing.check_progress_of(progress_of)
-        location = self._locate(uri)
-        if location.snap not in (None, spec.IMAGE_SNAP):
-            raise exceptions.InvalidLocation(
-                f"{uri!r} names the snapshot {location.snap}; an image's is {spec.IMAGE_SNAP}"
-            )
-        name = location.image
         with claims.Claim(
             self._pool, name, ["delete"], self._settings.lease_seconds, effect="remove"
         ) as claim:
@@ -253,12 +244,38 @@ class ImageStore:
                         progress_of,
                     )
                 if clones and in_use != "defer":
-                    raise exceptions.InUse(
-                        spec=image.spec,
-                        children=[child.spec for group in clones.values() for child in group],
-                    )
-                removal.check_unwatched(image, 0)
+                    raise exceptions.InUse(spec=image.spec, children=_specs(clones))
+                removal.check_unused(image, self._settings.lease_seconds)
                 removal.take_name_away(claim, image, clones)
+
+    def check_delete(
+        self, uri: str, *, in_use: InUsePolicy = "refuse"
+    ) -> Sequence[spec.ImageSpec]:
+        """See that an image could be deleted now, by one who may; nothing is changed.
+
+        :return: its clones, which :meth:`delete` would flatten, or for which its data would stay
+        :raises: what :meth:`delete` does
+        """
+        with self._pool.open(self._deletable(uri, in_use)) as image:
+            removal.check_no_snaps(image, _is_ours)
+            clones = _specs(lineage.clones(image))
+            if clones and in_use == "refuse":
+                raise exceptions.InUse(spec=image.spec, children=clones)
+            removal.check_unwatched(image, 0)
+        return clones
+
+    def _deletable(self, uri: str, in_use: InUsePolicy) -> str:
+        """The name of an image that somebody wants to delete."""
+        if in_use not in get_args(InUsePolicy):
+            raise exceptions.InvalidInput(
+                f"in_use is refuse, flatten or defer, not {exceptions.shown(in_use)}"
+            )
+        location = self._locate(uri)
+        if location.snap not in (None, spec.IMAGE_SNAP):
+            raise exceptions.InvalidLocation(
+                f"{uri!r} names the snapshot {location.snap}; an image's is {spec.IMAGE_SNAP}"
+            )
+        return location.image
 
     def _draft(self, image_id: str, request: Iterable[object]) -> drafts.Draft:
         return drafts.Draft(
@@ -300,6 +317,10 @@ class ImageStore:
         except BaseException:
             image.close()
             raise
+
+
+def _specs(clones: lineage.Clones) -> list[spec.ImageSpec]:
+    return [child.spec for group in clones.values() for child in group]
 
 
 def _is_ours(snap: str) -> bool:

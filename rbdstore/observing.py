@@ -51,6 +51,7 @@ LOOKS: Final = frozenset(
         "disks.monitors",
         "disks.names",
         "disks.parent",
+        "images.check_delete",
         "images.exists",
         "images.get_size",
         "images.list",

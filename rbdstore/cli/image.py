@@ -12,11 +12,10 @@ from typing import Any, BinaryIO
 
 from cliff import lister, show
 
-from rbdstore import exceptions, spec
+from rbdstore import spec
 from rbdstore.cli import about, base, files, shapes, terminal
 from rbdstore.driver import Progress
-from rbdstore.images import ImageStore, StoredImage
-from rbdstore.store import Store
+from rbdstore.images import ImageStore, InUsePolicy, StoredImage
 from rbdstore.transfer.reader import Reader
 
 
@@ -172,12 +171,11 @@ class Delete(base.Command):
         base.add_yes(parser)
 
     def take_action(self, parsed_args: argparse.Namespace) -> int:
-        store = self.store()
+        images = self.store().images
         if parsed_args.dry_run:
             return self.each(
-                parsed_args.image, lambda image: self._tell(store, image, parsed_args.in_use)
+                parsed_args.image, lambda image: self._tell(images, image, parsed_args.in_use)
             )
-        images = store.images
         terminal.confirm("delete", parsed_args.image, yes=parsed_args.yes)
         with terminal.many_steps() as begin:
             return self.each(
@@ -190,30 +188,20 @@ class Delete(base.Command):
                 ),
             )
 
-    def _tell(self, store: Store, image: str, in_use: str) -> None:
+    def _tell(self, images: ImageStore, image: str, in_use: InUsePolicy) -> None:
         """Say what a deletion would do.
 
-        :raises InUse, PermissionDenied: it would be refused
+        :raises: what it would
         """
-        tree = store.tree(_id(location(store.images, image)))
-        users = [snap.name for snap in tree.snaps if snap.kind in ("user", "backup")]
-        children = [clone.spec for clone in tree.clones]
-        held = children if in_use == "refuse" else []
-        if users or tree.watchers or held:
-            raise exceptions.InUse(
-                spec=tree.spec, children=held, snapshots=users, watchers=tree.watchers
-            )
-        if any(snap.may_have_more for snap in tree.snaps):
-            raise exceptions.PermissionDenied(
-                "it may have clones in pools that this user cannot look into", spec=tree.spec
-            )
-        clones = ", ".join(map(str, children))
+        uri = location(images, image)
+        found = images.check_delete(uri, in_use=in_use)
+        clones = ", ".join(map(str, found))
         then = "would be deleted"
-        if children and in_use == "flatten":
+        if found and in_use == "flatten":
             then += f" once these are flattened: {clones}"
-        elif children:
+        elif found:
             then += f"; its data would stay as long as there are clones: {clones}"
-        self.app.stdout.write(shapes.printable(f"{tree.spec} {then}") + "\n")
+        self.app.stdout.write(shapes.printable(f"{images.place(_id(uri))} {then}") + "\n")
 
 
 def _pour(

@@ -52,6 +52,7 @@ IMAGE_VERBS = {
     "get_size": lambda w: w.images.get_size(w.uri),
     "exists": lambda w: w.images.exists(w.uri),
     "list": lambda w: w.images.list(),
+    "check_delete": lambda w: w.images.check_delete(w.uri, in_use="defer"),
     "delete": lambda w: w.images.delete(w.uri, in_use="defer"),
 }
 VOLUME_VERBS = {

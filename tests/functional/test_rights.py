@@ -87,7 +87,7 @@ def test_a_deletion_that_is_only_told_is_refused_as_well(sandbox, image):
         text=True,
     )
     assert (done.returncode, done.stdout) == (1, "")
-    assert "cannot look into" in done.stderr
+    assert "in pool volumes: it lacks the osd capability" in done.stderr
     volumes.delete("volume-1")
 
 

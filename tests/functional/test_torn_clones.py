@@ -43,9 +43,11 @@ def text(value):
 
 
 def test_it_is_in_the_way_of_who_deletes_the_image(torn, images, volumes):
-    with pytest.raises(exceptions.InUse) as caught:
-        images.delete(torn)
-    assert len(caught.value.children) == 1
+    for refused in (images.check_delete, images.delete):
+        with pytest.raises(exceptions.InUse) as caught:
+            refused(torn)
+        assert [child.pool for child in caught.value.children] == ["volumes"]
+    assert [clone.pool for clone in images.check_delete(torn, in_use="defer")] == ["volumes"]
     volumes.delete("volume")
     images.delete(torn)
 

@@ -44,6 +44,7 @@ IMAGES = {
     "get_size": {"uri": ("<uri>", "location")},
     "exists": {"uri": ("<uri>", "location")},
     "list": {},
+    "check_delete": {"uri": ("<uri>", "location"), "in_use": ("refuse", "policy")},
     "delete": {
         "uri": ("<uri>", "location"),
         "in_use": ("refuse", "policy"),
