@@ -58,7 +58,7 @@ class Lease:
         return True
 
     def renew(self) -> None:
-        """Called by the renewing thread.
+        """Called by a renewing thread.
 
         :raises LeaseLost: it has run out; it is not taken again, because others may have had it
         """
@@ -176,7 +176,11 @@ def held(
 
 
 class _Renewer:
-    """The thread that renews leases; there is one while there are leases."""
+    """The thread that has leases renewed; there is one while there are leases.
+
+    Each is renewed by a thread of its own: one whose cluster, or placement group, does not answer
+    lets no other run out.
+    """
 
     def __init__(self) -> None:
         self._reset()
@@ -185,46 +189,64 @@ class _Renewer:
     def _reset(self) -> None:
         # A child process inherits no thread, and none of its parent's leases.
         self._changed = threads.threading.Condition()
-        self._leases: set[Lease] = set()
+        # When each is to be renewed; never, while it is being.
+        self._due: dict[Lease, float] = {}
         self._running = False
 
     def add(self, lease: Lease) -> None:
+        """:raises RuntimeError: no thread can be started now"""
         with self._changed:
-            self._leases.add(lease)
             if not self._running:
+                _start(self._run)
                 self._running = True
-                threads.threading.Thread(
-                    target=self._run, name="rbdstore-leases", daemon=True
-                ).start()
+            self._due[lease] = _next(lease)
             self._changed.notify()
 
     def discard(self, lease: Lease) -> None:
         with self._changed:
-            self._leases.discard(lease)
+            self._due.pop(lease, None)
             self._changed.notify()
 
     def _run(self) -> None:
-        due: dict[Lease, float] = {}
         while True:
             with self._changed:
-                now = time.monotonic()
-                due = {lease: due.get(lease, now + lease.seconds / 3) for lease in self._leases}
-                if not due:
+                if not self._due:
                     self._running = False
                     return
-                next_lease = min(due, key=due.__getitem__)
-                if due[next_lease] > now:
-                    self._changed.wait(due[next_lease] - now)
+                lease = min(self._due, key=self._due.__getitem__)
+                left = self._due[lease] - time.monotonic()
+                if left > 0:
+                    self._changed.wait(None if left == math.inf else left)
                     continue
+                self._due[lease] = math.inf
             try:
-                next_lease.renew()
-            except exceptions.LeaseLost as error:
-                LOG.warning("%s", error)
-                observing.happened("lease_lost")
-                self.discard(next_lease)
-            except Exception as error:
-                LOG.warning("could not renew the lease on %s: %s", next_lease.key, error)
-            due[next_lease] = time.monotonic() + next_lease.seconds / 3
+                _start(self._renew, lease)
+            except RuntimeError:
+                self._renew(lease)
+
+    def _renew(self, lease: Lease) -> None:
+        due = True
+        try:
+            lease.renew()
+        except exceptions.LeaseLost as error:
+            LOG.warning("%s", error)
+            observing.happened("lease_lost")
+            due = False
+        except Exception as error:
+            LOG.warning("could not renew the lease on %s: %s", lease.key, error)
+        with self._changed:
+            # Unless it has ended meanwhile.
+            if self._due.pop(lease, None) is not None and due:
+                self._due[lease] = _next(lease)
+            self._changed.notify()
+
+
+def _next(lease: Lease) -> float:
+    return time.monotonic() + lease.seconds / 3
+
+
+def _start(do: Callable[..., None], *args: object) -> None:
+    threads.threading.Thread(target=do, args=args, name="rbdstore-leases", daemon=True).start()
 
 
 _RENEWER = _Renewer()

@@ -57,10 +57,16 @@ class Thinner:
                 return
             self._due.setdefault(image.id, image.pool)
             if self._worker is None:
-                self._worker = threads.threading.Thread(
+                worker = threads.threading.Thread(
                     target=self._run, name="rbdstore-thinning", daemon=True
                 )
-                self._worker.start()
+                try:
+                    worker.start()
+                except RuntimeError as error:
+                    # It is still due when the next one is cloned.
+                    LOG.warning("%s: no thread to thin its snapshots: %s", image.spec, error)
+                else:
+                    self._worker = worker
 
     @contextlib.contextmanager
     def leaving_alone(self, name: str) -> Iterator[None]:

@@ -40,8 +40,8 @@ class Afterwards:
             thread = threads.threading.Thread(
                 target=self._wait, args=(cluster, task, what), name="rbdstore-tasks", daemon=True
             )
-            self._waiting.add(thread)
             thread.start()
+            self._waiting.add(thread)
 
     def close(self) -> None:
         """Wait for no task any more. What was begun is finished."""

@@ -52,10 +52,15 @@ class Purger:
         with self._lock:
             if self._closed or self._worker is not None:
                 return
-            self._worker = threads.threading.Thread(
+            worker = threads.threading.Thread(
                 target=self._run, name="rbdstore-purging", daemon=True
             )
-            self._worker.start()
+            try:
+                worker.start()
+            except RuntimeError as error:
+                LOG.warning("the next deletion tries to start the purging thread: %s", error)
+            else:
+                self._worker = worker
 
     def close(self) -> None:
         """End it, in the middle of a removal if need be."""

@@ -50,7 +50,12 @@ class Reserving(Completion[ReservedSnap | None]):
         self._ended = False
         self._changed = threading.Condition()
         # A daemon: nothing depends on what it does.
-        threading.Thread(target=self._run, name="rbdstore-snap", daemon=True).start()
+        thread = threading.Thread(target=self._run, name="rbdstore-snap", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            # There are too many threads. The snap is made without.
+            self._ended = True
 
     def _run(self) -> None:
         try:
