@@ -292,7 +292,9 @@ class DiskStore:
             disks of a host that is dead, or cut off from here
         :return: the names of those that were there
         :raises InUse: one is open for writing, and the error names by whom; the others are gone
-        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        :raises PermissionDenied: there may be clones in pools that this user cannot look into; or
+            the user may not cut clients off
+        :raises NotSupported: the driver cannot cut clients off
         :raises InvalidName:
 
         All are tried. The first error is raised, and the others are its notes.
@@ -320,7 +322,7 @@ class DiskStore:
         :param disks: their names; none at all: nothing is done
         :param fence: as for :meth:`cleanup`
         :raises InUse: one is open for writing, and the error names by whom; the others are gone
-        :raises PermissionDenied: there may be clones in pools that this user cannot look into
+        :raises PermissionDenied, NotSupported: as for :meth:`cleanup`
         :raises InvalidName, InvalidInput:
 
         All are tried. The first error is raised, and the others are its notes.

@@ -58,7 +58,7 @@ def put(pool: Pool, name: str, limits: Mapping[str, int]) -> None:
     found = look(pool, name)
     if found == limits:
         return
-    with pool.open(name, read_only=False) as image:
+    with pool.open_live(name) as image:
         for key in KNOWN:
             if found.get(key) != limits.get(key):
                 value = limits.get(key)

@@ -33,7 +33,12 @@ def create(pool: Pool, name: str, snapshot: str, seconds: float, *, protect: boo
                 )
             # Before the step, because one that reports a failure may have been done.
             undo.add(_remove, image, snapshot)
-            image.create_snap(snapshot)
+            try:
+                image.create_snap(snapshot)
+            except exceptions.Duplicate:
+                # Somebody else has just made it, who may not know of leases, or took this one.
+                undo.drop()
+                raise
             if protect:
                 image.protect_snap(snapshot)
             # A volume in the trash takes snapshots, too, from who has it open.
@@ -115,10 +120,11 @@ def unprotect(pool: Pool, name: str, snapshot: str, seconds: float) -> None:
 
 
 def rollback(
-    pool: Pool, name: str, snapshot: str, *, wait: float = 0, fence: bool = False
+    pool: Pool, name: str, snapshot: str, seconds: float, *, wait: float = 0, fence: bool = False
 ) -> None:
     """Make an image what it was when it was snapshotted, its size included.
 
+    :param seconds: how long the lease outlives this process
     :param wait: how many seconds to wait for clients that have it open for writing
     :param fence: cut off those who have it open then
     :raises ImageNotFound, SnapshotNotFound:
@@ -127,7 +133,12 @@ def rollback(
     with pool.open(name) as image:
         find_snap(image, snapshot)
         removal.check_unwatched(image, wait, fence=fence)
-    with pool.open_live(name) as image:
+    # Who deletes the snapshot waits: of one that is gone, the OSDs would give the rest no data.
+    with (
+        leases.held(pool, spec.snapshot_lease(name, snapshot), seconds),
+        pool.open_live(name) as image,
+    ):
+        find_snap(image, snapshot)
         image.rollback(snapshot)
 
 

@@ -25,6 +25,10 @@ class Undo:
         """Register ``step(*args, **kwargs)`` to run if the block fails."""
         self._steps.append((step, args, kwargs))
 
+    def drop(self) -> None:
+        """Forget all steps: what they undo has not been done."""
+        self._steps.clear()
+
     def __enter__(self) -> Self:
         return self
 

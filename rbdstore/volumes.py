@@ -180,7 +180,7 @@ class VolumeStore(Upkeep):
             with image:
                 removal.check_no_snaps(image, listing.is_ours)
                 clones = lineage.children(image)
-                removal.check_unwatched(image, 0)
+                removal.check_unused(image, self._settings.lease_seconds)
                 removal.take_name_away(claim, image, clones, delay=self._delay())
 
     def purge_deleted(self) -> purging.Purged:
@@ -241,7 +241,9 @@ class VolumeStore(Upkeep):
         snapshot = spec.check_snapshot_name(snapshot)
         wait = removal.check_wait(wait)
         removal.check_fence(fence)
-        snapshots.rollback(self._pool, volume, snapshot, wait=wait, fence=fence)
+        snapshots.rollback(
+            self._pool, volume, snapshot, self._settings.lease_seconds, wait=wait, fence=fence
+        )
         return self.get(volume)
 
     # Volumes from other things

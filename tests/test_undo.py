@@ -90,3 +90,12 @@ def test_interrupts_are_failures_too(undone, error):
     with pytest.raises(error):
         run([(undone.append, 1)], error)
     assert undone == [1]
+
+
+def test_what_has_not_been_done_is_not_undone(undone):
+    undo = Undo()
+    undo.add(undone.append, 1)
+    undo.drop()
+    undo.add(undone.append, 2)
+    undo.__exit__(Boom, Boom(), None)
+    assert undone == [2]

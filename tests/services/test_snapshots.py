@@ -4,7 +4,7 @@
 import pytest
 import samples
 
-from rbdstore import exceptions
+from rbdstore import exceptions, leases, spec
 from rbdstore.spec import ImageSpec
 from rbdstore.volumes import Volume
 
@@ -87,6 +87,26 @@ def test_a_volume_with_snapshots_is_not_deleted(volumes, raw, source):
     volumes.delete("clone")
 
 
+def test_one_of_the_name_that_another_makes_in_the_very_moment_stays(
+    volumes, raw, source, monkeypatch
+):
+    """He may be a stock client, who knows of no leases."""
+    with volumes.pool.open(source) as image:
+        kind = type(image)
+    make = kind.create_snap
+
+    def late(image, name):
+        monkeypatch.setattr(kind, "create_snap", make)
+        raw.snap("volumes", source, name, protect=False)
+        make(image, name)
+
+    monkeypatch.setattr(kind, "create_snap", late)
+    with pytest.raises(exceptions.Duplicate):
+        volumes.create_snapshot(source, "snapshot-2")
+    assert raw.snaps("volumes", source) == ["snapshot-1", "snapshot-2"]
+    raw.remove_snap("volumes", source, "snapshot-2")
+
+
 # revert
 
 
@@ -96,6 +116,25 @@ def test_revert_brings_bytes_and_size_back(volumes, raw, source):
     assert volumes.get(source).size == SIZE
     assert raw.read("volumes", source) == BEFORE
     assert raw.snaps("volumes", source) == ["snapshot-1"]
+
+
+def test_a_snapshot_stays_while_it_is_reverted_to(volumes, raw, source, monkeypatch):
+    """What is rolled back to a snapshot that is gone would be zeros."""
+    with volumes.pool.open(source) as image:
+        kind = type(image)
+    rollback, at_work = kind.rollback, []
+
+    def watched(image, snap, **how):
+        # Whoever deletes it wants that lease.
+        with pytest.raises(exceptions.InUse):
+            leases.acquire(volumes.pool, spec.snapshot_lease(source, snap), 5, wait=0)
+        at_work.append(snap)
+        rollback(image, snap, **how)
+
+    monkeypatch.setattr(kind, "rollback", watched)
+    volumes.revert_to_snapshot(source, "snapshot-1")
+    assert at_work == ["snapshot-1"]
+    assert raw.read("volumes", source) == BEFORE
 
 
 def test_revert_refuses_a_volume_that_is_open_for_writing(volumes, raw, place, source):
