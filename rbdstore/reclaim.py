@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import tenacity
 from oslo_log import log
@@ -24,6 +25,9 @@ from rbdstore import exceptions, gathering, leases, lineage, observing, records,
 from rbdstore.driver import Image, Parent, Pool, Progress, Snap, TrashEntry
 
 LOG = log.getLogger(__name__)
+
+# By how much the clocks of two hosts may differ, in seconds.
+MOST_SKEW: Final = 5.0
 
 Remember = Callable[[Iterable[Parent]], None]
 
@@ -155,8 +159,13 @@ def _remove_unused_alone(pool: Pool, image_id: str, snap: Snap, seconds: float) 
         pool.open(image_id=image_id, read_only=False) as image,
     ):
         for current in image.snaps():
-            if current.id == snap.id and _is_unused(image, current):
-                _remove_snap(image, current)
+            if (
+                current.id == snap.id
+                and _is_unused(image, current)
+                and _remove_snap(image, current)
+            ):
+                # Those that were flattened by a task may not have been forgotten.
+                records.forget_children(image, current.id)
 
 
 def purge(
@@ -188,7 +197,9 @@ def purge(
         entry = pool.trash_get(image_id)
         if entry is not None and not records.is_deleted(pool, image_id, entry):
             return []
-        later = later or (entry is not None and entry.kept_until > time.time())
+        # Whoever put it there may have a clock that is ahead of this one. If librbd's own look
+        # comes too early, it is told so, and tries again.
+        later = later or (entry is not None and entry.kept_until > time.time() + MOST_SKEW)
         try:
             if parents is not None and entry is not None and not pool.has_snaps(image_id):
                 found, snaps, users, free = parents, [], [], []

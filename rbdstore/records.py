@@ -45,10 +45,19 @@ def add_child(parent: Image, snap_id: int, child: Image) -> None:
 
 def forget_child(parent: Image, snap_id: int, child_pool: Pool, child_id: str) -> None:
     """Take the note back once the child is gone, or is a clone no more."""
+    _forget(parent, [_entry(snap_id, child_pool, child_id)])
+
+
+def forget_children(parent: Image, snap_id: int) -> None:
+    """Take back all notes of clones of a snap that is gone, and so needs none of them."""
+    entries = parent.pool.get_keys(spec.record_object(parent.id))
+    if noted := [entry for entry in entries if entry.startswith(f"child/{snap_id}/")]:
+        _forget(parent, noted)
+
+
+def _forget(parent: Image, entries: list[str]) -> None:
     try:
-        parent.pool.remove_keys(
-            spec.record_object(parent.id), [_entry(snap_id, child_pool, child_id)]
-        )
+        parent.pool.remove_keys(spec.record_object(parent.id), entries)
     except exceptions.PermissionDenied:
         LOG.debug("no right to forget a clone of %s", parent.spec)
 

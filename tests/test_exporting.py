@@ -118,6 +118,42 @@ def test_a_namespace_of_images(stores):
     assert memory.memory_store(cluster, pool="images").images.list() == []
 
 
+def test_an_image_of_the_default_namespace_becomes_a_volume_of_another():
+    """Glance's are there, and their locations name none."""
+    cluster = memory.memory_cluster(pools=["rbd", "rbd/cinder"])
+    images = memory.memory_store(cluster, pool="rbd").images
+    volumes = memory.memory_store(cluster, pool="rbd", namespace="cinder").volumes
+    stored = images.add("image-1", b"theirs")
+    made = volumes.clone("volume-1", stored.uri)
+    assert made.parent == spec.ImageSpec("rbd", "image-1", "snap")
+    # One of its own namespace comes first.
+    ours = memory.memory_store(cluster, pool="rbd", namespace="cinder").images
+    ours.add("image-1", b"ours, longer")
+    assert volumes.clone("volume-2", stored.uri).size == 12
+    with pytest.raises(exceptions.ImageNotFound):
+        volumes.clone("volume-3", images.uri("nothing"))
+
+
+def test_what_the_cluster_has_flattened_is_not_noted_for_ever(stores, monkeypatch):
+    volumes, images = stores
+
+    def flatten(_cluster, where):
+        with images.images._pool.open(where.image, read_only=False) as image:
+            image.flatten()
+        return "task"
+
+    monkeypatch.setattr(type(volumes._cluster), "flatten_in_background", flatten)
+    monkeypatch.setattr(type(volumes._cluster), "task_progress", lambda *_: None)
+    for number in range(2):
+        volumes.volumes.copy_to_image(
+            "volume-1", images.images, f"image-{number}", method="cow", flatten="task"
+        )
+        while snaps_of(volumes):
+            time.sleep(0.01)
+    pool = volumes.volumes.pool
+    assert pool.get_keys(spec.record_object(pool.id_of("volume-1"))) == {}
+
+
 class Tasks:
     """A cluster that has tasks only."""
 

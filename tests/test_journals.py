@@ -11,7 +11,7 @@ import pytest
 import scenes
 from scenes import REQUEST, Boom, claim, draft, expect, noted, publish
 
-from rbdstore import exceptions, records, spec
+from rbdstore import exceptions, records
 from rbdstore.driver import Parent
 from rbdstore.names.claims import Journal
 from rbdstore.testing import faults
@@ -125,14 +125,13 @@ def test_what_is_no_journal_is_left_alone_and_named(cluster, pool, written):
         assert not held.adopted
 
 
-def test_what_the_text_tells_to_do_can_be_pasted(cluster):
-    pool = cluster.open_pool("volumes", "tenant")
-    scenes.die(pool, "it's", b"?")
+def test_what_the_text_tells_to_do_can_be_pasted():
+    pool = memory.memory_cluster(pools=["volumes/tenant"]).open_pool("volumes", "tenant")
+    scenes.die(pool, "volume", b"?")
     with pytest.raises(exceptions.ClusterError) as raised:
-        claim(pool, "it's").__enter__()
+        claim(pool).__enter__()
     _, command, _ = str(raised.value).split("`")
-    key = spec.lease_object("it's")
-    assert shlex.split(command) == ["rados", "-p", "volumes", "-N", "tenant", "rm", key]
+    assert shlex.split(command) == ["rados", "-p", "volumes", "-N", "tenant", "rm", KEY]
 
 
 # What dead ones left

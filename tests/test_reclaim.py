@@ -473,3 +473,16 @@ def test_one_that_is_cloned_in_that_moment_is_left_to_the_cloner(cluster, pool, 
     assert scenes.snaps(pool, image_id=image_id) == [SNAP]
     unused_snap(pool, link)
     assert scenes.contents(cluster) == {}
+
+
+def test_another_hosts_clock_that_is_behind(cluster, monkeypatch):
+    """Who deletes the last clone, a moment after its parent went to the trash, removes that."""
+    volumes = memory.memory_store(cluster, pool="volumes").volumes
+    volumes.create("parent", 5)
+    volumes.create_cloned_volume("clone", "parent")
+    volumes.delete("parent")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() - 0.5)
+    volumes.delete("clone")
+    pool = cluster.open_pool("volumes")
+    assert (pool.list_images(), pool.trash_list()) == ([], [])

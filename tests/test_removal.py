@@ -13,7 +13,7 @@ from rbdstore_memory.image import MemoryImage
 from rbdstore_memory.pool import MemoryPool
 from scenes import SECONDS, noted
 
-from rbdstore import exceptions, lineage, records
+from rbdstore import exceptions, leases, lineage, records, spec
 from rbdstore.names import removal
 from rbdstore.names.claims import Claim
 from rbdstore.testing import faults
@@ -191,6 +191,24 @@ def test_a_volume_that_is_closed_in_time(cluster, pool, volumes):
     volumes.create("volume", MiB)
     with opened(pool):
         volumes.delete("volume", wait=WAIT)
+    assert scenes.contents(cluster) == {}
+
+
+def test_who_removes_what_a_clone_needed_is_waited_for(cluster, pool, volumes):
+    """As long as it takes, for he is one of us, and knows that he has it open."""
+    volumes.create("volume", MiB)
+    lease = leases.acquire(pool, spec.reclaim_lease(pool.id_of("volume")), SECONDS, wait=0)
+    at_work = pool.open("volume", read_only=False)
+
+    def end():
+        time.sleep(0.2)
+        at_work.close()
+        lease.release()
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    volumes.delete("volume")
+    ending.join()
     assert scenes.contents(cluster) == {}
 
 

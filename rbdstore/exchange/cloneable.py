@@ -75,9 +75,19 @@ def opened(pool: Pool, location: spec.Location) -> Iterator[tuple[Image, Snap]]:
     :raises PermissionDenied: the user may not read it
     :raises ImageNotFound, SnapshotNotFound:
     """
-    snap = str(location.snap)
-    if location.pool is not None and location.pool != pool.name:
-        # Glance's locations name no namespace: images are in the default one.
-        pool = pool.cluster.open_pool(location.pool)
-    with pool.open(location.image) as image:
-        yield image, find_snap(image, snap)
+    with _open(pool, str(location.pool), location.image) as image:
+        yield image, find_snap(image, str(location.snap))
+
+
+def _open(pool: Pool, name: str, image: str) -> Image:
+    """Open an image of the pool called ``name``: locations name no namespace.
+
+    Images are in the default one, unless they are where the clone is to be.
+    """
+    if name == pool.name:
+        try:
+            return pool.open(image)
+        except exceptions.ImageNotFound:
+            if not pool.namespace:
+                raise
+    return pool.cluster.open_pool(name).open(image)

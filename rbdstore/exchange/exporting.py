@@ -208,7 +208,7 @@ class Exporter:
             with self._claim(image_id) as claim:
                 claim.note(parents=[parent])
                 self._complete(child)
-                claim.take_back_unused(freed_by=child.image_id)
+                claim.take_back_unused()
 
         try:
             task = cluster.flatten_in_background(draft.pool.spec(draft.name))
@@ -275,13 +275,7 @@ class Exporter:
                     continue
                 for child in recorded:
                     self._complete(child)
-                reclaim.unused_snap(
-                    self._pool,
-                    link,
-                    self._settings.lease_seconds,
-                    claim.remember,
-                    freed_by=recorded[-1].image_id,
-                )
+                reclaim.unused_snap(self._pool, link, self._settings.lease_seconds, claim.remember)
 
     def _take_back_abandoned(self, link: Parent, image_id: str) -> None:
         """Remove a snapshot that nothing was cloned from, if who made it is no more."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from oslo_log import log
 
-from rbdstore import exceptions, lineage, records, spec
+from rbdstore import exceptions, leases, lineage, records, spec
 from rbdstore.driver import Image
 from rbdstore.names import claims
 
@@ -77,6 +77,22 @@ def check_unwatched(image: Image, wait: float, *, fence: bool = False) -> None:
                 wait,
             )
         time.sleep(min(left, _POLL_SECONDS))
+
+
+def check_unused(image: Image, seconds: float) -> None:
+    """As :func:`check_unwatched`, of an image that is about to be deleted.
+
+    Who removes a snapshot of it that a clone has just let go of has it open, too, and is waited
+    for.
+
+    :param seconds: how long a lease outlives this process
+    :raises InUse: somebody has it open for writing
+    """
+    try:
+        check_unwatched(image, 0)
+    except exceptions.InUse:
+        with leases.held(image.pool, spec.reclaim_lease(image.id), seconds):
+            check_unwatched(image, 0)
 
 
 def check_no_snaps(image: Image, is_ours: Callable[[str], bool]) -> None:

@@ -13,16 +13,12 @@ import contextlib
 import dataclasses
 import shlex
 import time
-from typing import Final
 
-from rbdstore import exceptions, leases, legible, lineage, parallel, records, spec
+from rbdstore import exceptions, leases, legible, lineage, parallel, reclaim, records, spec
 from rbdstore.driver import Image, Pool, TrashEntry
 from rbdstore.names import claims
 from rbdstore.settings import Settings
 from rbdstore.spec import ImageSpec
-
-# By how much the clock of whoever removes may be ahead of this one, in seconds.
-_MOST_SKEW: Final = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -156,7 +152,7 @@ class Trash:
         # librbd takes back that it removes an image if that is cut off, though data is gone then.
         # But it never begins before the time is over, by the clock of whoever removes it, or while
         # there are snapshots.
-        is_over = current.kept_until <= time.time() + _MOST_SKEW
+        is_over = current.kept_until <= time.time() + reclaim.MOST_SKEW
         if is_over and not self._pool.has_snaps(entry.image_id):
             raise exceptions.InUse(
                 "its time in the trash is over, or nearly, so its removal may have begun "
