@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What only the rbd driver promises of snaps and their children. The rest is in ``test_suite``."""
 
+import struct
+
 import pytest
 import scratch
 import stores
@@ -42,6 +44,42 @@ class TestLineage:
                     assert "client.narrow" in str(caught.value)
                 raw.remove("vms", "disk")
 
+    def test_more_children_that_may_not_be_seen_than_an_answer_has_room_for(
+        self, sandbox, connect, raw
+    ):
+        """The pool that is named is theirs all the same."""
+        with stores.more_users(sandbox, Role("narrow", osd=("profile rbd pool=images",), mgr=())):
+            pool = connect("narrow").open_pool("images")
+            with scratch.an_image(pool) as image:
+                snap_id = scratch.new_snap(image, "s")
+                with raw.ioctx("images") as ioctx, raw.ioctx("vms") as below:
+                    children = [
+                        struct.pack("<Q", snap_id) + child(below.get_pool_id(), f"{number:032}")
+                        for number in range(1500)
+                    ]
+                    for each in children:
+                        ioctx.execute(f"rbd_header.{image.id}", "rbd", "child_attach", each)
+                    with pytest.raises(exceptions.PermissionDenied) as caught:
+                        image.children(snap_id)
+                    assert "allow class-read pool=vms object_prefix rbd_" in str(caught.value)
+                    for each in children:
+                        ioctx.execute(f"rbd_header.{image.id}", "rbd", "child_detach", each)
+
+    def test_more_snaps_than_an_answer_has_room_for(self, pool, raw):
+        with scratch.an_image(pool) as image:
+            header = f"rbd_header.{image.id}"
+            snap_id = scratch.new_snap(image, "s")
+            with raw.ioctx("volumes") as ioctx:
+                others = range(snap_id + 1, snap_id + 1_101)
+                for other in others:
+                    name = f"{other}".encode()
+                    arguments = struct.pack("<I", len(name)) + name + struct.pack("<Q", other)
+                    ioctx.execute(header, "rbd", "snapshot_add", arguments)
+                assert image.still_has(snap_id)
+                assert pool.has_snaps(image.id)
+                for other in others:
+                    ioctx.execute(header, "rbd", "snapshot_remove", struct.pack("<Q", other))
+
     def test_a_child_whose_parent_is_gone(self, pool, raw):
         parent_id = scratch.new_image(pool, "a")
         with pool.open("a", read_only=False) as image:
@@ -60,3 +98,13 @@ class TestLineage:
             assert clone.parent().image_id == parent_id
         pool.remove("c")
         scratch.remove_all(pool, "a")
+
+
+def child(pool_id, image_id):
+    """A clone, as the header of its parent lists it."""
+    body = struct.pack("<q", pool_id) + _text(image_id) + _text("")
+    return struct.pack("<BBI", 1, 1, len(body)) + body
+
+
+def _text(value):
+    return struct.pack("<I", len(value)) + value.encode()

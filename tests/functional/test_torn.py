@@ -13,7 +13,7 @@ import samples
 import stores
 
 from rbdstore import exceptions, gc
-from rbdstore.drivers.rbd import links
+from rbdstore.drivers.rbd import objects
 from rbdstore.settings import Settings
 from rbdstore.sweepers import mending
 from rbdstore.testing.recipe import Role
@@ -109,7 +109,7 @@ def test_whole_links_of_format_1_are_not_torn(sandbox, pool, protect):
 
 
 def test_more_clones_than_an_answer_has_room_for_at_first(pool, raw, image, monkeypatch):
-    monkeypatch.setattr(links, "_ROOM", 64)
+    monkeypatch.setattr(objects, "_ROOM", 64)
     names = [f"clone-{number}" for number in range(5)]
     for name in names:
         raw.clone("images", image, "snap", "volumes", name)

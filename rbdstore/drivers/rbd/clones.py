@@ -12,7 +12,7 @@ import struct
 
 import rados
 
-from rbdstore.drivers.rbd import client, decoding, remains
+from rbdstore.drivers.rbd import client, decoding, objects, remains
 
 # Versions and length of a structure of Ceph's.
 _PREFIX = 6
@@ -61,8 +61,8 @@ def hidden_parent(connection: client.Connection, ioctx: rados.Ioctx, image_id: s
 def _pool_ids(parent: rados.Ioctx, image_id: str, snap_id: int) -> set[int]:
     found: set[int] = set()
     with contextlib.suppress(rados.Error, decoding.Unreadable):
-        _, reply = parent.execute(
-            f"rbd_header.{image_id}", "rbd", "children_list", struct.pack("<Q", snap_id)
+        reply = objects.ask(
+            parent, f"rbd_header.{image_id}", "children_list", struct.pack("<Q", snap_id)
         )
         (count,) = decoding.numbers("<I", reply)
         at = 4
@@ -81,7 +81,7 @@ def _has_old_ones(ioctx: rados.Ioctx, parent: rados.Ioctx, image_id: str, snap_i
         + struct.pack("<Q", snap_id)
     )
     with contextlib.suppress(rados.Error):
-        ioctx.execute("rbd_children", "rbd", "get_children", spec)
+        objects.ask(ioctx, "rbd_children", "get_children", spec)
         return True
     return False
 

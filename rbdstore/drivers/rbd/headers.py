@@ -7,7 +7,7 @@ import struct
 
 import rados
 
-from rbdstore.drivers.rbd import decoding
+from rbdstore.drivers.rbd import decoding, objects
 
 # Versions and length of a structure of Ceph's.
 _PREFIX = 6
@@ -18,7 +18,7 @@ def snap_ids(ioctx: rados.Ioctx, image_id: str) -> tuple[int, ...]:
 
     :raises rados.ObjectNotFound: there is no image
     """
-    _, reply = ioctx.execute(_name(image_id), "rbd", "get_snapcontext", b"")
+    reply = objects.ask(ioctx, _name(image_id), "get_snapcontext")
     # The latest one's id; how many there are; and they.
     return decoding.numbers(f"<{_length(reply, 8)}Q", reply, 12)
 
@@ -28,7 +28,7 @@ def latest_snap(ioctx: rados.Ioctx, image_id: str) -> int:
 
     :raises rados.ObjectNotFound: there is no image
     """
-    _, reply = ioctx.execute(_name(image_id), "rbd", "get_snapcontext", b"")
+    reply = objects.ask(ioctx, _name(image_id), "get_snapcontext")
     (latest,) = decoding.numbers("<Q", reply, 0)
     return int(latest)
 
@@ -36,9 +36,7 @@ def latest_snap(ioctx: rados.Ioctx, image_id: str) -> int:
 def children_of_snap(ioctx: rados.Ioctx, image_id: str, snap_id: int) -> int:
     """How many clones of format 2 a snap has, in whatever pool. Those of format 1 do not count."""
     try:
-        _, reply = ioctx.execute(
-            _name(image_id), "rbd", "snapshot_get", struct.pack("<Q", snap_id)
-        )
+        reply = objects.ask(ioctx, _name(image_id), "snapshot_get", struct.pack("<Q", snap_id))
     except rados.ObjectNotFound:
         return 0
     # Id; namespace, with a prefix of its own; name; size; time; and the number.

@@ -9,21 +9,18 @@ cannot be done to some of them, and costs many times as much.
 from __future__ import annotations
 
 import dataclasses
-import errno
 import struct
 from typing import Final
 
 import rados
 
-from rbdstore.drivers.rbd import decoding, headers, remains
+from rbdstore.drivers.rbd import decoding, headers, objects, remains
 from rbdstore.drivers.rbd.options import FEATURES
 
 _HEAD: Final = (1 << 64) - 2
 _CHILDREN_1: Final = "rbd_children"
 # Versions and length of a structure of Ceph's.
 _PREFIX: Final = 6
-# For the answer of a method, in bytes, before more is made.
-_ROOM: Final = 1 << 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -98,7 +95,7 @@ def listed(above: rados.Ioctx, below: rados.Ioctx, link: Link) -> set[str]:
 
 def _listed_2(above: rados.Ioctx, below: rados.Ioctx, link: Link) -> set[str]:
     try:
-        reply = _asked(
+        reply = objects.ask(
             above, _header(link.image_id), "children_list", struct.pack("<Q", link.snap_id)
         )
     except rados.ObjectNotFound:
@@ -127,7 +124,8 @@ def read_children(data: bytes) -> list[tuple[int, str, str]]:
 def _listed_1(below: rados.Ioctx, link: Link) -> set[str]:
     asked = struct.pack("<q", link.pool_id) + remains.text(link.image_id)
     try:
-        reply = _asked(below, _CHILDREN_1, "get_children", asked + struct.pack("<Q", link.snap_id))
+        asked += struct.pack("<Q", link.snap_id)
+        reply = objects.ask(below, _CHILDREN_1, "get_children", asked)
     except rados.ObjectNotFound:
         return set()
     found, at = set(), 4
@@ -163,18 +161,6 @@ def shape(ioctx: rados.Ioctx, image_id: str) -> Shape:
 def detach(ioctx: rados.Ioctx, image_id: str) -> None:
     """Have the header forget the parent."""
     ioctx.execute(_header(image_id), "rbd", "parent_detach", b"")
-
-
-def _asked(ioctx: rados.Ioctx, key: str, method: str, arguments: bytes) -> bytes:
-    """The answer of a method, however long it is."""
-    room = _ROOM
-    while True:
-        try:
-            return bytes(ioctx.execute(key, "rbd", method, arguments, room)[1])
-        except rados.Error as exc:
-            if getattr(exc, "errno", None) != errno.ERANGE:
-                raise
-            room *= 8
 
 
 def _header(image_id: str) -> str:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -13,6 +14,8 @@ from rbdstore.drivers.rbd import full
 
 _PIECE: Final = 1 << 20
 _ENTRIES: Final = 500
+# For an answer, in bytes, before more is made.
+_ROOM: Final = 1 << 16
 
 
 def read(ioctx: rados.Ioctx, key: str) -> bytes:
@@ -24,6 +27,18 @@ def read(ioctx: rados.Ioctx, key: str) -> bytes:
             if len(piece) < _PIECE:
                 break
     return bytes(content)
+
+
+def ask(ioctx: rados.Ioctx, key: str, method: str, arguments: bytes = b"") -> bytes:
+    """What a method of the class ``rbd`` answers, however long that is."""
+    room = _ROOM
+    while True:
+        try:
+            return bytes(ioctx.execute(key, "rbd", method, arguments, room)[1])
+        except rados.Error as exc:
+            if getattr(exc, "errno", None) != errno.ERANGE:
+                raise
+            room *= 8
 
 
 def remove(ioctx: rados.Ioctx, key: str) -> bool:
