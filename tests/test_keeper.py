@@ -2,9 +2,11 @@
 """What a sandbox's keeper does to the programs that it keeps."""
 
 import contextlib
+import os
 import pathlib
 import signal
 import sys
+import tempfile
 
 import racers
 
@@ -40,3 +42,20 @@ def test_what_is_frozen_does_nothing_more(tmp_path):
         keep.signal("program", signal.SIGKILL)
         racers.until(lambda: keep.status("program") == -signal.SIGKILL)
         keep.signal("program", signal.SIGSTOP)
+
+
+def test_a_folder_that_somebody_swept_before_it_was_locked(tmp_path, monkeypatch):
+    """He took it for that of one who is no more."""
+    mkdtemp, made = tempfile.mkdtemp, []
+
+    def mkdtemp_and_sweep(**how):
+        made.append(mkdtemp(**how))
+        if len(made) == 1:
+            assert keeper.sweep(tmp_path) == [pathlib.Path(made[0])]
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", mkdtemp_and_sweep)
+    path, lock = keeper.claim(tmp_path)
+    os.close(lock)
+    assert [str(path)] == made[1:]
+    assert path.is_dir()

@@ -76,7 +76,11 @@ def remove(path: pathlib.Path) -> None:
 
 
 def _lock(path: pathlib.Path) -> int | None:
-    lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    """The descriptor of a lock on a folder; None: somebody else has it, or the folder is gone."""
+    try:
+        lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(lock), os.stat(path)):
