@@ -214,8 +214,8 @@ COMMON: Final[tuple[cfg.Opt, ...]] = (
         min=1,
         help="How many MiB of an image are in memory at once while it is uploaded or downloaded, "
         "waiting to be hashed, written or fetched; about as much as each upload and download at "
-        "the same time takes; a backup takes it twice, to read and to write. More helps where "
-        "the cluster is far away.",
+        "the same time takes; a backup takes it twice, to read and to write, an increment once "
+        "more, for what was there before. More helps where the cluster is far away.",
     ),
     cfg.IntOpt(
         "rbd_transfer_threads",

@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, Self
 
 from oslo_log import log
 
 from rbdstore import exceptions, leases, parallel, spec
-from rbdstore.backup import manifests
+from rbdstore.backup import digests, manifests, sealed
 from rbdstore.backup.manifests import Manifest, Sums
 from rbdstore.driver import Pool
 
@@ -73,6 +72,17 @@ class Entry:
     source: str = ""
     snap_id: int = 0
 
+    def to_bytes(self) -> bytes:
+        return sealed.seal(dataclasses.asdict(self))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Self:
+        """:raises ValueError: it is damaged"""
+        try:
+            return cls(**sealed.unseal(data))
+        except TypeError as error:
+            raise ValueError(f"it is no entry: {error}") from error
+
 
 def _entry(manifest: Manifest) -> Entry:
     source = manifest.source
@@ -125,7 +135,7 @@ class Catalog:
 
     def publish(self, manifest: Manifest) -> None:
         """Have a backup be there, all of which has been written."""
-        data = json.dumps(dataclasses.asdict(_entry(manifest))).encode()
+        data = _entry(manifest).to_bytes()
         with self._changing():
             self.pool.set_keys(spec.BACKUP_INDEX, {manifest.backup_id: data})
 
@@ -155,13 +165,13 @@ class Catalog:
 
     def _read(self, backup_id: str, data: bytes) -> Entry:
         try:
-            return Entry(**json.loads(data))
-        except (TypeError, ValueError, RecursionError) as error:
+            return Entry.from_bytes(data)
+        except (ValueError, RecursionError) as error:
             damaged = manifests.broken(
                 self.pool, backup_id, f"its entry in {spec.BACKUP_INDEX} cannot be used: {error}"
             )
         try:
-            # Which has all that an entry has, and a checksum.
+            # Which has all that an entry has.
             manifest = manifests.read(self.pool, backup_id)
         except exceptions.BrokenBackup:
             raise damaged from None
@@ -240,7 +250,7 @@ class Catalog:
                     found.setdefault(number, mark)
             limit = min(limit, manifests.count(manifest.floor, chunk_size))
         return {
-            number: found[number] for number in sorted(found) if found[number] != manifests.ZEROS
+            number: found[number] for number in sorted(found) if found[number] != digests.ZEROS
         }
 
     def _listed(self, chain: Sequence[Manifest], part: int) -> Iterator[tuple[Manifest, Sums]]:

@@ -41,11 +41,18 @@ def everything(image: Image, chunk_size: int, *, trust: bool = True) -> Iterator
 
 
 def since(
-    image: Image, snap_id: int, old_size: int, chunk_size: int, *, trust: bool = True
+    image: Image,
+    snap_id: int,
+    old_size: int,
+    chunk_size: int,
+    *,
+    trust: bool = True,
+    exact: bool = True,
 ) -> Iterator[Change]:
     """What has changed in an image since a snap of it, of ``old_size`` bytes.
 
     :param trust: believe the object map
+    :param exact: believe of a clone which bytes of a chunk have changed
     :raises Vanished: the snap was removed meanwhile, so not all that has changed was found
     """
     size = image.size()
@@ -55,8 +62,8 @@ def since(
         raise _gone(image)
     found = _since(image, snap, size, chunk_size, trust)
     if image.parent() is not None:
-        # Where a clone lost an object, by a rollback, its parent's data show again.
-        found = (dataclasses.replace(change, exists=True, pieces=()) for change in found)
+        exact = exact and "striping" not in image.features()
+        found = (_of_a_clone(change, chunk_size, exact=exact) for change in found)
     if size < old_size and size % chunk_size:
         # What it was cut off to is another chunk than before, whether or not a diff has it.
         found = _with_last(found, size // chunk_size)
@@ -64,6 +71,19 @@ def since(
     # What only a removed snap had is gone, and librbd finds no difference to it.
     if not image.still_has(snap_id):
         raise _gone(image)
+
+
+def _of_a_clone(change: Change, chunk_size: int, *, exact: bool) -> Change:
+    """What may have changed besides, where the parent's data showed at one of the two times.
+
+    Where a clone lost an object, by a rollback, they show again. Of an object that there was not,
+    all is told that there is of it now, from its first byte on; not that the parent's data beyond
+    its end show no more, if one who does not copy them to snapshots has cut it off (krbd of old).
+    """
+    known = change.pieces and change.pieces[0].offset > change.number * chunk_size
+    if exact and change.exists and known and all(piece.exists for piece in change.pieces):
+        return change
+    return Change(change.number, True)
 
 
 def _gone(image: Image) -> exceptions.Vanished:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from rbdstore import exceptions
-from rbdstore.backup import chunks, manifests, points, restoring
+from rbdstore.backup import chunks, digests, manifests, points, restoring
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.diffstreams import PIECE_LENGTH
 from rbdstore.backup.manifests import Manifest
@@ -68,8 +68,8 @@ def create(
                 start = number * shape.chunk_size
                 length = min(shape.chunk_size, shape.size - start)
                 data = _read(file, start, length)
-                mark = manifests.digest(data, shape.chunk_size)
-                if mark != manifests.ZEROS:
+                mark = digests.digest(data)
+                if mark != digests.ZEROS:
                     point.writing.begin_data(start, data)
                 point.add(number, mark)
                 if progress is not None:
@@ -106,7 +106,7 @@ def restore(
                 restoring.check(backup, start, mark, data, verify=verify)
                 length = min(chunk_size, size - start)
                 file.seek(start)
-                _write(file, data if mark != manifests.ZEROS else zeros(chunk_size)[:length])
+                _write(file, data if mark != digests.ZEROS else zeros(chunk_size)[:length])
                 if progress is not None:
                     progress(start + length, size)
     file.seek(size)
@@ -150,7 +150,7 @@ def _with_zeros(found: Iterator[Marked], count: int) -> Iterator[Marked]:
     """All chunks: those in between are zeros."""
     following = 0
     for number, mark in itertools.chain(found, [(count, b"")]):
-        yield from ((between, manifests.ZEROS) for between in range(following, number))
+        yield from ((between, digests.ZEROS) for between in range(following, number))
         if number < count:
             yield number, mark
         following = number + 1

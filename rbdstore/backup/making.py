@@ -2,24 +2,34 @@
 """Backups of volumes: full ones, and increments of what the volume still has a snapshot of.
 
 An increment begins at the latest snapshot that the volume has of a backup which still exists. What
-has changed since is read from the volume, in whole chunks, for their digests; written is no more
-than what has changed.
+has changed since is read from the volume, in whole blocks, and what these were before from the
+backup, for the digests of their chunks; written is no more than what has changed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from oslo_log import log
 
 from rbdstore import exceptions
-from rbdstore.backup import changes, chunks, manifests, points, source_snaps
+from rbdstore.backup import (
+    changes,
+    chunks,
+    digests,
+    manifests,
+    points,
+    source_snaps,
+    stretches,
+)
 from rbdstore.backup.catalog import Backup, Catalog, describe
 from rbdstore.backup.changes import Change
 from rbdstore.backup.manifests import Manifest
+from rbdstore.backup.stretches import Stretch
 from rbdstore.driver import Image, Pool, Progress, Snap, find_snap
 from rbdstore.settings import Settings
 
@@ -203,31 +213,57 @@ def _copy(
             if change.exists
         )
     done = 0
-    wanted = (
-        _stretch(change, size, chunk_size, before) for change in _changes(image, shape, settings)
+    # Of a diff that is not believed, what it has missed in a chunk is to be found by verifying.
+    whole = not settings.backup_trust_fast_diff
+    wanted, again = itertools.tee(
+        stretch
+        for change in _changes(image, shape, settings)
+        for stretch in stretches.of(
+            change, before.mark(change.number), size, chunk_size, whole=whole
+        )
     )
-    with chunks.Ahead(image, wanted, settings.transfer_window) as reads:
-        for (change, at), data in reads:
-            mark = manifests.digest(data, chunk_size, at)
-            _write(point, shape, change, at, data, mark)
+    now = ((each, each.offset, each.length) for each in wanted)
+    then = ((each, each.offset, _length_before(each)) for each in again)
+    window = settings.transfer_window
+    with chunks.Ahead(image, now, window) as reads, chunks.Ahead(point.image, then, window) as old:
+        mark = digests.ZEROS
+        parts: list[tuple[Stretch, bytes]] = []
+        for (stretch, data), (_, was) in zip(reads, old, strict=True):
+            # With that of each stretch one comes closer to that of the chunk.
+            mark = stretch.digest(mark if parts else stretch.mark, was, data)
+            parts.append((stretch, data))
+            if not stretch.is_last:
+                continue
+            change = stretch.change
+            _write(point, shape, change.number, parts, mark)
             point.add(change.number, mark)
+            parts = []
             if progress is not None and change.exists:
                 done += min(chunk_size, size - change.number * chunk_size)
                 progress(done, max(total, done))
+
+
+def _length_before(stretch: Stretch) -> int:
+    """How much has to be read of what was there before."""
+    return 0 if stretch.is_whole or stretch.was_zeros else stretch.length
 
 
 def _changes(image: Image, shape: points.Shape, settings: Settings) -> Iterable[Change]:
     trust = settings.backup_trust_fast_diff
     if shape.parent is None:
         return changes.everything(image, shape.chunk_size, trust=trust)
-    trust = trust and image.fast_diff()
     return changes.since(
-        image, _snap_id(shape.parent), shape.parent.size, shape.chunk_size, trust=trust
+        image,
+        _snap_id(shape.parent),
+        shape.parent.size,
+        shape.chunk_size,
+        trust=trust and image.fast_diff(),
+        exact=trust,
     )
 
 
 class _Before:
-    """What reads as zeros in the parent, so that nothing but what has changed is data now."""
+    """What chunks read as in the parent, asked for in order; of a full backup they were zeros."""
 
     def __init__(self, catalog: Catalog, chain: Sequence[Manifest]) -> None:
         """``chain`` is that of the parent."""
@@ -236,46 +272,37 @@ class _Before:
         self._part = -1
         self._sums: manifests.Sums = {}
 
-    def is_zeros(self, number: int) -> bool:
+    def mark(self, number: int) -> bytes:
         part = number // manifests.PART_CHUNKS
-        if part != self._part:
+        if self._chain and part != self._part:
             self._part, self._sums = part, self._catalog.sums(self._chain, part)
-        return number not in self._sums
-
-
-def _stretch(
-    change: Change, size: int, chunk_size: int, before: _Before
-) -> tuple[tuple[Change, int], int, int]:
-    """A change, and where in its chunk what is read begins; from where to read how much."""
-    start = change.number * chunk_size
-    stop = min(start + chunk_size, size)
-    begin, end = start, stop if change.exists else start
-    if change.exists and change.pieces and before.is_zeros(change.number):
-        written = [piece for piece in change.pieces if piece.exists]
-        begin = written[0].offset if written else start
-        end = written[-1].offset + written[-1].length if written else start
-    return (change, begin - start), begin, end - begin
+        return self._sums.get(number, digests.ZEROS)
 
 
 def _write(
-    point: points.Point, shape: points.Shape, change: Change, at: int, data: bytes, mark: bytes
+    point: points.Point,
+    shape: points.Shape,
+    number: int,
+    parts: Iterable[tuple[Stretch, bytes]],
+    mark: bytes,
 ) -> None:
-    start = change.number * shape.chunk_size
-    if shape.parent is None:
-        if mark != manifests.ZEROS:
+    """Write of a chunk, whose digest is ``mark`` now, what has changed."""
+    start = number * shape.chunk_size
+    if mark == digests.ZEROS:
+        if shape.parent is not None:
+            point.writing.discard(start, shape.chunk_size)
+        return
+    for stretch, data in parts:
+        if shape.parent is None:
             point.writing.begin_data(start, data)
-        return
-    if mark == manifests.ZEROS:
-        point.writing.discard(start, shape.chunk_size)
-        return
-    if not change.pieces:
-        point.writing.begin(start, data)
-    for piece in change.pieces:
-        if piece.exists:
-            first = piece.offset - start - at
-            point.writing.begin(piece.offset, data[first : first + piece.length])
-        else:
-            point.writing.discard(piece.offset, piece.length)
+        elif not stretch.pieces:
+            point.writing.begin(start, data)
+        for piece in stretch.pieces:
+            first = piece.offset - stretch.offset
+            if piece.exists:
+                point.writing.begin(piece.offset, data[first : first + piece.length])
+            else:
+                point.writing.discard(piece.offset, piece.length)
 
 
 def _limit_snaps(catalog: Catalog, settings: Settings, pool: Pool, image_id: str) -> None:

@@ -3,19 +3,15 @@
 
 A **chunk** is what one object of the backup's image holds. A manifest lists the chunks that its
 backup has written, each with a digest: of a full backup all that are not zeros, of an increment
-those that may have changed. It is the map of one RADOS object, whose entries are the *head*, JSON
-with a digest before it, and the *parts*, of 4096 chunks each, whose digests are in the head. So
-nothing of it is ever larger than a volume of one part would make it, and no entry can be cut off,
-exchanged or lost without notice.
-
-The digests are XXH3's, of 128 bits: they are to find damage, not forgers, who could write the
-manifest anew as well, and take a tenth of the time that SHA-256 does.
+those that may have changed. It is the map of one RADOS object, whose entries are the *head*
+(:mod:`rbdstore.backup.sealed`) and the *parts*, of 4096 chunks each, whose digests are in the
+head. So nothing of it is ever larger than a volume of one part would make it, and no entry can be
+cut off, exchanged or lost without notice.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import struct
 from collections.abc import Mapping
 from typing import Final, Self
@@ -23,37 +19,18 @@ from typing import Final, Self
 import xxhash
 
 from rbdstore import exceptions, spec
+from rbdstore.backup import sealed
 from rbdstore.driver import Pool
-from rbdstore.transfer.bodies import zeros
 
 PART_CHUNKS: Final = 4096
-ZEROS: Final = bytes(16)
-"""The digest of a chunk that reads as zeros."""
 
 Sums = dict[int, bytes]
-"""The digests of chunks, by their numbers."""
+"""The digests of chunks (:mod:`rbdstore.backup.digests`), by their numbers."""
 
 _VERSION: Final = 1
-_ALGORITHM: Final = "xxh3-128"
+_ALGORITHM: Final = "xxh3-128 of 64 KiB, added up"
 _HEAD: Final = "head"
 _ENTRY: Final = struct.Struct("<H16s")
-
-
-def digest(data: bytes, chunk_size: int, at: int = 0) -> bytes:
-    """Of a chunk; one at an image's end counts as if zeros came after it.
-
-    So it stays what it is when the image grows.
-
-    :param at: where in the chunk the data begin, with zeros before and after
-    """
-    nothing = zeros(chunk_size)
-    if data == nothing[: len(data)]:
-        return ZEROS
-    around = memoryview(nothing)
-    state = xxhash.xxh3_128(around[:at])
-    state.update(data)
-    state.update(around[at + len(data) :])
-    return state.digest()
 
 
 def count(size: int, chunk_size: int) -> int:
@@ -122,18 +99,15 @@ class Manifest:
     parts: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def to_bytes(self) -> bytes:
-        values = {"version": _VERSION, "algorithm": _ALGORITHM, **dataclasses.asdict(self)}
-        text = json.dumps(values).encode()
-        return xxhash.xxh3_128_hexdigest(text).encode() + b" " + text
+        return sealed.seal(
+            {"version": _VERSION, "algorithm": _ALGORITHM, **dataclasses.asdict(self)}
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
         """:raises ValueError: it is damaged, or of another release"""
-        mark, _space, text = data.partition(b" ")
-        if mark != xxhash.xxh3_128_hexdigest(text).encode():
-            raise ValueError("it is damaged")
+        values = sealed.unseal(data)
         try:
-            values = json.loads(text)
             version, algorithm = values.pop("version"), values.pop("algorithm")
             if (version, algorithm) != (_VERSION, _ALGORITHM):
                 raise ValueError(

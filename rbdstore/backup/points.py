@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from rbdstore import exceptions, leases, spec
-from rbdstore.backup import chunks, manifests, withdrawing
+from rbdstore.backup import chunks, digests, manifests, withdrawing
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.manifests import Manifest, Source
 from rbdstore.closing import Closing
@@ -130,11 +130,11 @@ class Point:
         )
         with chunks.Ahead(self.image, wanted, window) as reads:
             for number, data in reads:
-                self.add(number, manifests.digest(data, chunk_size))
+                self.add(number, digests.digest(data))
 
     def add(self, number: int, mark: bytes) -> None:
         """Note what a chunk reads as now."""
-        if mark != manifests.ZEROS or self._shape.parent is not None:
+        if mark != digests.ZEROS or self._shape.parent is not None:
             self.sums.add(number, mark)
 
     def publish(self, *, imported: str = "") -> Manifest:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
 from rbdstore import exceptions
-from rbdstore.backup import changes, manifests, source_snaps
+from rbdstore.backup import changes, digests, manifests, source_snaps
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.manifests import Manifest, Sums
 from rbdstore.driver import Image
@@ -117,7 +117,7 @@ class Recorded:
             if number // manifests.PART_CHUNKS != part:
                 part = number // manifests.PART_CHUNKS
                 sums = self._catalog.sums(self._chain, part)
-            yield number, sums.get(number, manifests.ZEROS)
+            yield number, sums.get(number, digests.ZEROS)
 
 
 def parts(chain: Sequence[Manifest]) -> Sequence[int]:

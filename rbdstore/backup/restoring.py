@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
-from rbdstore.backup import chunks, manifests
+from rbdstore.backup import chunks, digests, manifests
 from rbdstore.backup.recorded import Marked
 from rbdstore.driver import Image, Pool, Progress
 from rbdstore.names import claims, drafts, removal
@@ -131,7 +131,7 @@ class Restorer:
             for (number, mark), data in reads:
                 start = number * chunk_size
                 check(self._backup, start, mark, data, verify=self._verify)
-                if mark == manifests.ZEROS:
+                if mark == digests.ZEROS:
                     writing.discard(start, min(chunk_size, size - start))
                 elif is_new:
                     writing.begin_data(start, data)
@@ -148,7 +148,7 @@ def stretch(marked: Marked, size: int, chunk_size: int) -> tuple[Marked, int, in
     """What is to be read of a chunk; nothing of one that is zeros."""
     number, mark = marked
     start = number * chunk_size
-    return marked, start, 0 if mark == manifests.ZEROS else min(chunk_size, size - start)
+    return marked, start, 0 if mark == digests.ZEROS else min(chunk_size, size - start)
 
 
 def check(backup: Backup, start: int, mark: bytes, data: bytes, *, verify: bool) -> None:
@@ -156,7 +156,7 @@ def check(backup: Backup, start: int, mark: bytes, data: bytes, *, verify: bool)
 
     :raises BrokenBackup:
     """
-    if verify and mark and manifests.digest(data, backup.chunk_size) != mark:
+    if verify and mark and digests.digest(data) != mark:
         raise manifests.broken(
             backup.pool,
             backup.backup_id,

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from rbdstore import exceptions
-from rbdstore.backup import changes, chunks, manifests
+from rbdstore.backup import changes, chunks, digests, manifests
 from rbdstore.backup.diffstreams import DiffWriter, Header, Writable
 from rbdstore.backup.recorded import Marked
 from rbdstore.backup.stock import Stock
@@ -58,7 +58,7 @@ class StockSource:
         )
         for number, which in itertools.groupby(found, key=operator.itemgetter(0)):
             if number < limit:
-                yield number, _UNKNOWN if any(there for _, there in which) else manifests.ZEROS
+                yield number, _UNKNOWN if any(there for _, there in which) else digests.ZEROS
 
     def _numbers(self, image: Image) -> Iterator[int]:
         found = changes.everything(image, self.chunk_size, trust=self._trust)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rbdstore import exceptions
-from rbdstore.backup import chunks, manifests, recorded
+from rbdstore.backup import chunks, digests, manifests, recorded
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.diffstreams import DiffWriter, Header, Writable
 from rbdstore.backup.manifests import Manifest, Sums
@@ -68,7 +68,7 @@ class _Exporting:
         done = 0
         with chunks.Ahead(self._image, self._wanted(), window) as reads:
             for (number, mark, before), data in reads:
-                if mark == manifests.ZEROS:
+                if mark == digests.ZEROS:
                     self._writer.zeros(*self._stretch(number))
                 else:
                     self._check(number, mark, data)
@@ -83,11 +83,11 @@ class _Exporting:
         for part in sorted({*recorded.parts(self._chain), *recorded.parts(self._older)}):
             now, before = self._sums(self._chain, part), self._sums(self._older, part)
             for number in sorted(now.keys() | before.keys()):
-                mark = now.get(number, manifests.ZEROS)
-                old = before.get(number, manifests.ZEROS)
+                mark = now.get(number, digests.ZEROS)
+                old = before.get(number, digests.ZEROS)
                 if mark != old and number < count:
                     offset, length = self._stretch(number)
-                    yield (number, mark, old), offset, 0 if mark == manifests.ZEROS else length
+                    yield (number, mark, old), offset, 0 if mark == digests.ZEROS else length
 
     def _sums(self, chain: Chain, part: int) -> Sums:
         return self._catalog.sums(chain, part) if chain else {}
@@ -97,7 +97,7 @@ class _Exporting:
         return offset, min(self._chunk_size, self._size - offset)
 
     def _check(self, number: int, mark: bytes, data: bytes) -> None:
-        if manifests.digest(data, self._chunk_size) == mark:
+        if digests.digest(data) == mark:
             return
         recorded.check_still_there(self._catalog, self._image, self._chain[0])
         offset, _length = self._stretch(number)
@@ -110,7 +110,7 @@ class _Exporting:
     def _tell(self, offset: int, data: bytes, before: bytes) -> None:
         """Write of a chunk what need be written."""
         found = self._changed(offset, len(data))
-        if before == manifests.ZEROS:
+        if before == digests.ZEROS:
             found = ((start, stop, True) for start, stop in chunks.stretches(data))
         with memoryview(data) as view:
             for start, stop, exists in found:

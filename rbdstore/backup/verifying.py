@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from rbdstore import exceptions
-from rbdstore.backup import changes, chunks, manifests, recorded
+from rbdstore.backup import changes, chunks, digests, manifests, recorded
 from rbdstore.backup.catalog import Catalog
 from rbdstore.backup.manifests import Manifest
 from rbdstore.backup.recorded import Marked
@@ -86,7 +86,7 @@ def _compare(
         for (number, mark), data in reads:
             start = number * chunk_size
             read += len(data)
-            found = manifests.digest(data, chunk_size)
+            found = digests.digest(data)
             if found != mark:
                 damage.append(
                     Damage("chunk", _text(chain[0], start, found, mark), start, len(data))
@@ -100,9 +100,9 @@ def _compare(
 
 def _text(manifest: Manifest, start: int, found: bytes, mark: bytes) -> str:
     where = f"the chunk at {start} of {manifest.base}@{manifest.snap}"
-    if found == manifests.ZEROS:
+    if found == digests.ZEROS:
         return f"{where} is missing"
-    if mark == manifests.ZEROS:
+    if mark == digests.ZEROS:
         return f"{where} has data, and is to read as zeros"
     return f"{where} is damaged"
 
@@ -116,6 +116,6 @@ def _marked(catalog: Catalog, chain: Sequence[Manifest], image: Image) -> Iterat
         sums = catalog.sums(chain, part)
         end = (part + 1) * manifests.PART_CHUNKS
         while following is not None and following < end:
-            sums.setdefault(following, manifests.ZEROS)
+            sums.setdefault(following, digests.ZEROS)
             following = next(there, None)
         yield from sorted(sums.items())

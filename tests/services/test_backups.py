@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Backups of volumes: full ones and increments, restored and verified, as client.cinder-backup."""
 
+import collections
+import dataclasses
 import itertools
 
 import pytest
@@ -8,6 +10,8 @@ import samples
 
 from rbdstore import exceptions, parallel, spec
 from rbdstore.backup import changes, making, manifests, recorded, source_snaps
+from rbdstore.backup.catalog import Entry
+from rbdstore.backup.digests import BLOCK
 from rbdstore.driver import find_snap
 
 MiB = samples.MiB
@@ -174,6 +178,74 @@ def test_a_backup_whose_older_snapshots_cannot_be_removed(
     check(volumes, few, raw, "b2", data)
     few.create(volumes, source, "b3")
     assert len(raw.snaps("volumes", source)) == 1
+
+
+@pytest.fixture
+def reads(volumes, source, monkeypatch):
+    """How many bytes were read of each pool, from each call to the next."""
+    with volumes.pool.open(source) as image:
+        kind = type(image)
+    aio_read, found = kind.aio_read, collections.Counter()
+
+    def counted(image, offset, length):
+        found[image.pool.name] += length
+        return aio_read(image, offset, length)
+
+    def told():
+        try:
+            return dict(found)
+        finally:
+            found.clear()
+
+    monkeypatch.setattr(kind, "aio_read", counted)
+    return told
+
+
+def test_an_increment_reads_what_has_changed(volumes, backups, raw, source, reads):
+    """Blocks of the volume, and what they were before in the backup."""
+    backups.create(volumes, source, "b1")
+    reads()
+    raw.write("volumes", source, b"x", 4 * MiB + 5)
+    raw.write("volumes", source, b"yz", 7 * MiB - 1)
+    # In nothing but zeros, of which nothing has to be read.
+    raw.write("volumes", source, b"n", 16 * MiB)
+    _, data = backed_up(volumes, backups, raw, source, "b2")
+    assert reads() == {"volumes": 4 * BLOCK, "backups": 3 * BLOCK}
+    check(volumes, backups, raw, "b2", data)
+
+
+def test_an_increment_of_a_clone_reads_what_has_changed(volumes, backups, raw, source, reads):
+    volumes.create_cloned_volume("clone", source)
+    # From here on it has an object of its own there.
+    raw.write("volumes", "clone", b"copied up", 4 * MiB)
+    backups.create(volumes, "clone", "b1")
+    reads()
+    raw.write("volumes", "clone", b"x", 5 * MiB)
+    _, data = backed_up(volumes, backups, raw, "clone", "b2")
+    assert reads() == {"volumes": BLOCK, "backups": BLOCK}
+    check(volumes, backups, raw, "b2", data)
+    # Its data are gone, its parent's do not show.
+    discard(volumes, "clone", 4 * MiB, 4 * MiB)
+    _, data = backed_up(volumes, backups, raw, "clone", "b3")
+    check(volumes, backups, raw, "b3", data)
+
+
+def test_what_a_diff_has_missed_in_a_chunk_is_found_where_it_is_not_believed(
+    place, volumes, raw, source, monkeypatch
+):
+    paranoid = place.backups(backup_trust_fast_diff=False)
+    paranoid.create(volumes, source, "b1")
+    for offset in (5 * MiB, 6 * MiB):
+        raw.write("volumes", source, b"x", offset)
+    grouped = changes._grouped
+
+    def missing(extents, chunk_size):
+        yield from grouped((each for each in extents if each.offset < 6 * MiB), chunk_size)
+
+    monkeypatch.setattr(changes, "_grouped", missing)
+    paranoid.create(volumes, source, "b2")
+    assert paranoid.verify("b1").sound
+    assert [damage.offset for damage in paranoid.verify("b2").damage] == [4 * MiB]
 
 
 def test_every_object_is_asked_for_where_the_map_is_not_trusted(place, volumes, raw, source):
@@ -490,9 +562,13 @@ def kept(volumes, backups, raw, source):
     return three(volumes, backups, raw, source)
 
 
-def test_an_entry_that_is_damaged(volumes, backups, raw, kept, caplog):
+@pytest.mark.parametrize("damaged", [b"damaged", b"", None], ids=["all", "lost", "a byte"])
+def test_an_entry_that_is_damaged(volumes, backups, raw, kept, caplog, damaged):
     """The manifest says the same."""
-    backups._pool.set_keys(spec.BACKUP_INDEX, {"b2": b"damaged"})
+    pool = backups._pool
+    if damaged is None:
+        damaged = pool.get_key(spec.BACKUP_INDEX, "b2").replace(b"source", b"sourbe")
+    pool.set_keys(spec.BACKUP_INDEX, {"b2": damaged})
     assert [backup.id for backup in backups.list()] == ["b1", "b2", "b3"]
     assert "b2 in pool backups: its entry in rbdstore.backups cannot be used" in caplog.text
     check(volumes, backups, raw, "b2", kept["b2"])
@@ -504,10 +580,11 @@ def test_an_entry_that_names_another_image(volumes, backups, raw, kept):
     """What is in the image is not removed with the last backup that the catalog has in there."""
     pool = backups._pool
     entries = {key: pool.get_key(spec.BACKUP_INDEX, key) for key in ("b2", "b3")}
-    pool.set_keys(
-        spec.BACKUP_INDEX,
-        {key: data.replace(b'"base_id": "', b'"base_id": "f') for key, data in entries.items()},
-    )
+    wrong = {
+        key: dataclasses.replace(Entry.from_bytes(data), base_id="f").to_bytes()
+        for key, data in entries.items()
+    }
+    pool.set_keys(spec.BACKUP_INDEX, wrong)
     backups.delete("b1")
     pool.set_keys(spec.BACKUP_INDEX, entries)
     assert len(raw.snaps("backups", "source.backup.b1")) == 2
