@@ -17,8 +17,9 @@ from measuring import ceph, program
 from measuring.rounds import Case, seconds
 
 KiB = 1 << 10
-# The monitors do at once what comes after a second of rest, and gather what comes sooner. Managers
-# report to them every few seconds: so for how long a snapshot waits is chance, and is to be.
+# The monitors gather for a second from when they last did something, which is less than a second
+# ago in an idle cluster, too: a manager's report and its line of log come every two seconds. So
+# for how long a snapshot waits is chance, up to a second, and is to be, whatever came before.
 PAUSES = 1.2, 3.2
 
 FULL = "full, of 1 GiB of data"
@@ -162,9 +163,9 @@ NOTE = (
     "whose it is in production, client.cinder and client.cinder-backup. "
 )
 PAUSED = (
-    "Each is timed after a pause of 1.2 to 3.2 seconds, by chance, for what a snapshot waits for "
-    "the monitors depends on when they had last something to do: 0.05 to 0.9 seconds; the sides "
-    "begin the rounds in turn, and before the first round there is one that is not told. "
+    "Each is timed after a pause of 1.2 to 3.2 seconds, as chance has it, and so is for how long "
+    "a snapshot waits for the monitors: up to a second. The sides begin the rounds in turn; "
+    "before the first round there is one that is not told. "
 )
 
 
@@ -176,7 +177,7 @@ BACKUPS = program.Table(
     name="backups",
     title="Backups, beside a snapshot and `rbd export-diff | rbd import-diff`",
     sides=tuple(STOCK),
-    cases={"backups": plan(STOCK, CHANGES, 55)},
+    cases={"backups": plan(STOCK, CHANGES, 85)},
     wanted={
         FULL: ">= 2",
         "increment, 1 % (100 MiB) changed": ">= 1",
