@@ -34,13 +34,13 @@ ELSEWHERE = {
     ("developer/sandbox", "$ rbdstore sandbox up"): "the tour: functional/test_tour.py",
     (
         "operator/setup",
-        "$ apt-get install python3-rados python3-rbd qemu-utils qemu-block-extra",
+        "$ apt-get install python3-venv python3-rados python3-rbd qemu-utils qemu-block-extra",
     ): ("tools/setup-env.sh installs them, and more, before the tests run"),
     ("operator/setup", "$ python3 -m venv --system-site-packages /opt/rbdstore"): (
         "needs a registry; tools/setup-env.sh does the same in .venv"
     ),
     ("operator/provision", "roles: [glance, cinder]"): "the block after it reads it as site.yaml",
-    ("benchmarks", "$ .venv/bin/tox run -e bench"): "takes an hour; tests/test_bench.py",
+    ("benchmarks", "$ .venv/bin/tox run -e bench"): "takes more than an hour; tests/test_bench.py",
     ("benchmarks", "$ .tox/bench/bin/python bench/transfer.py get --pairs 7"): "as above",
 }
 

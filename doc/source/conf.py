@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sphinx: what the documentation is built with."""
 
+import re
+
+from docutils import nodes
+
 project = "rbdstore"
 copyright = "the rbdstore developers"
 extensions = [
@@ -30,6 +34,18 @@ nitpick_ignore_regex = [
     # Names that are imported for their types only, and one that stands for any type.
     (r"py:class", r"ImageSpec|Incremental|Settings|rbdstore\.completions\.T"),
 ]
+
+
+def setup(app):
+    app.connect("doctree-read", _link_pages)
+
+
+def _link_pages(app, doctree):
+    """The README names pages by their files, for who reads it among these."""
+    for node in doctree.findall(nodes.reference):
+        if match := re.fullmatch(r"doc/source/(.*)\.rst", node.get("refuri", "")):
+            node["refuri"] = f"{match[1]}.html"
+
 
 # The manual page is another document than the pages: `sphinx-build -t man -b man`.
 _MAN = "reference/rbdstore.1"

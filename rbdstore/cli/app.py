@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The application: which backend a command works on, and how it ends.
 
-Exit statuses: 0 done, 1 an error, said in one line on stderr, 2 wrong usage, 128 and the signal's
-number when one ended it.
+Exit statuses: 0 done, 1 an error, said in one line on stderr, 2 wrong usage, 3 of the doctor where
+there are warnings and nothing worse, 128 and the signal's number when one ended it.
 """
 
 from __future__ import annotations
