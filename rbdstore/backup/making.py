@@ -44,12 +44,18 @@ class Wanted:
 
     :ivar snapshot: a user's, of the volume; None: one is made
     :ivar incremental: where that can be
+    :ivar reason: why it is not to be, though it was asked for
     """
 
     volume: str
     snapshot: str | None
     incremental: bool
     progress: Progress | None
+    reason: str = ""
+
+
+class _BrokenChain(exceptions.BrokenBackup):
+    """What an increment would be of cannot be read."""
 
 
 def create(
@@ -60,6 +66,17 @@ def create(
     :raises Duplicate: there is such a backup, or somebody is making it right now
     :raises Vanished: the volume, or its snapshot, was deleted meanwhile
     """
+    try:
+        return _create(catalog, settings, pool, backup_id, wanted)
+    except _BrokenChain as error:
+        reason = f"the backup before it is damaged: {error}"
+        full = dataclasses.replace(wanted, incremental=False, reason=reason)
+        return _create(catalog, settings, pool, backup_id, full)
+
+
+def _create(
+    catalog: Catalog, settings: Settings, pool: Pool, backup_id: str, wanted: Wanted
+) -> Backup:
     request = ["create", str(pool.spec(wanted.volume, wanted.snapshot)), wanted.incremental]
     with points.claimed(catalog, backup_id, request, settings) as claim:
         if claim.adopted:
@@ -79,7 +96,7 @@ def create(
             while True:
                 # Of those that there were before the snapshot was made.
                 chain: Sequence[Manifest] = ()
-                reason = ""
+                reason = wanted.reason
                 if wanted.incremental:
                     chain, reason = _chain(catalog, image, snap, settings)
                 parent = chain[0] if chain else None
@@ -275,7 +292,10 @@ class _Before:
     def mark(self, number: int) -> bytes:
         part = number // manifests.PART_CHUNKS
         if self._chain and part != self._part:
-            self._part, self._sums = part, self._catalog.sums(self._chain, part)
+            try:
+                self._part, self._sums = part, self._catalog.sums(self._chain, part)
+            except exceptions.BrokenBackup as error:
+                raise _BrokenChain(str(error)) from error
         return self._sums.get(number, digests.ZEROS)
 
 

@@ -619,6 +619,23 @@ def test_an_entry_that_is_lost_with_its_manifest(volumes, backups, raw, source, 
     pool.set_keys(spec.BACKUP_INDEX, {"b3": entry})
 
 
+def test_a_part_of_a_manifest_that_increments_would_need(volumes, backups, raw, source, kept):
+    """They are full ones, and say why."""
+    pool, key = backups._pool, spec.backup_object("b1")
+    (part,) = [entry for entry in pool.get_keys(key) if entry.startswith("part/")]
+    pool.set_keys(key, {part: b"damaged"})
+    raw.write("volumes", source, b"something", 2 * MiB)
+    made, data = backed_up(volumes, backups, raw, source, "b4")
+    assert (made.kind, made.parent) == ("full", None)
+    assert "is damaged: backup b1 in pool backups: part 0 of its manifest" in made.reason
+    check(volumes, backups, raw, "b4", data)
+    raw.write("volumes", source, b"more", MiB)
+    made, data = backed_up(volumes, backups, raw, source, "b0")
+    assert (made.kind, made.parent, made.reason) == ("incremental", "b4", "")
+    check(volumes, backups, raw, "b0", data)
+    backups.delete("b0")
+
+
 def test_a_flipped_byte(volumes, backups, raw, kept):
     raw.flip("backups", "source.backup.b1", 8 * MiB + 100)
     broken(volumes, backups, "chunk at 8388608 of source.backup.b1")
