@@ -287,6 +287,18 @@ class BackupStore:
         key = spec.stock_metadata(spec.check_new_name(backup_id))
         return self._pool.read_object(key).decode() or None
 
+    def remove_metadata(self, backup_id: str) -> None:
+        """Remove the text that was kept with a backup which is gone; none is no error.
+
+        :raises InUse: the backup is there, and it goes with that
+        :raises InvalidName:
+        """
+        backup_id = spec.check_new_name(backup_id)
+        with contextlib.suppress(exceptions.BackupNotFound):
+            self._stock_or_none(backup_id)
+            raise exceptions.InUse(f"there is a backup {backup_id} in pool {self._pool.name}")
+        self._pool.remove_object(spec.stock_metadata(backup_id))
+
     def verify(self, backup_id: str, *, progress: Progress | None = None) -> Verification:
         """Read a backup back, and compare it with what was written.
 

@@ -30,6 +30,7 @@ from oslo_service import loopingcall
 import rbdstore
 from rbdstore import exceptions, spec
 from rbdstore.adapters.cinder import errors, native
+from rbdstore.undo import Undo
 
 __all__ = ["RBDBackupDriver"]
 
@@ -166,7 +167,11 @@ class RBDBackupDriver(driver.BackupDriver):
     def delete_backup(self, backup: Any) -> None:
         """Delete a backup. One that is not there is no error."""
         with _pool(backup.container or CONF.backup_ceph_pool) as store:
-            _ask(lambda: store.backups.delete(_name(store, backup)))
+            name = _ask(lambda: _name(store, backup))
+            _ask(lambda: store.backups.delete(name))
+            if name != backup.id:
+                # Last, for it tells what the other name was.
+                _ask(lambda: store.backups.remove_metadata(backup.id))
 
     @contextlib.contextmanager
     def _progress(self, backup: Any) -> Iterator[Callable[[int, int], None]]:
@@ -236,22 +241,22 @@ def _is_rbd(file: Any) -> bool:
 def _name(store: rbdstore.Store, backup: Any) -> str:
     """What a backup is called in the pool.
 
-    Cinder's own driver copies snapshots to an image that does not have the backup's id.
+    Cinder's own driver copies a snapshot to an image that does not have the backup's id. It is
+    that backup's only if the text which comes last is there: the next one fails, and has none.
     """
     backup_id: str = backup.id
     if backup.snapshot_id and _STOCK.startswith(backup.service or ""):
         try:
             store.backups.show(backup_id)
         except exceptions.BackupNotFound:
-            return spec.backup_base(f"volume-{backup.volume_id}", "base")
+            if store.backups.metadata(backup_id) is not None:
+                return spec.backup_base(f"volume-{backup.volume_id}", "base")
     return backup_id
 
 
 @contextlib.contextmanager
 def _deleted_on_error(store: rbdstore.Store, backup_id: str) -> Iterator[None]:
     """Delete a backup that cannot be finished."""
-    try:
+    with Undo() as undo:
+        undo.add(_ask, lambda: store.backups.delete(backup_id))
         yield
-    except Exception:
-        _ask(lambda: store.backups.delete(backup_id))
-        raise

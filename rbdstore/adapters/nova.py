@@ -24,7 +24,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Mapping
-from typing import Any, Final, ParamSpec, TypeVar
+from typing import Any, BinaryIO, Final, ParamSpec, TypeVar
 
 import nova.conf
 from nova import exception, utils
@@ -39,6 +39,10 @@ T = TypeVar("T")
 
 CONF = nova.conf.CONF
 LOG = log.getLogger(__name__)
+
+# Of the first volume descriptor of ISO 9660.
+_ISO_AT: Final = 16 * 2048 + 1
+_ISO: Final = b"CD001"
 
 _ERRORS: Final[Mapping[type[exceptions.RbdStoreError], type[exception.NovaException]]] = {
     exceptions.PermissionDenied: exception.Forbidden,
@@ -104,7 +108,8 @@ class RBDDriver:
             "rbd_destroy_volume_retries": CONF.libvirt.rbd_destroy_volume_retries,
             "rbd_destroy_volume_retry_interval": CONF.libvirt.rbd_destroy_volume_retry_interval,
         }
-        return _connected(**{name: value for name, value in values.items() if value})
+        given = {name: value for name, value in values.items() if value not in (None, "")}
+        return _connected(**given)
 
     # The cluster
 
@@ -195,9 +200,10 @@ class RBDDriver:
 
     @_native
     def import_image(self, base: str, name: str) -> None:
-        """Make a disk of a raw file."""
+        """Make a disk of a file with the disk's own bytes, such as a config drive."""
         with open(base, "rb") as data:
-            self._store().disks.import_image(name, data, os.fstat(data.fileno()).st_size)
+            disk_format, size = _format_of(data), os.fstat(data.fileno()).st_size
+            self._store().disks.import_image(name, data, size, disk_format=disk_format)
 
     @_native
     def export_image(self, base: str, name: str, snap: str, pool: str | None = None) -> None:
@@ -252,7 +258,10 @@ class RBDDriver:
 
     @_native
     def rollback_to_snap(self, volume: str, name: str) -> None:
-        self._store().disks.rollback_to_snapshot(volume, name)
+        """As long as for a deletion is waited for a QEMU that crashed, and looks alive."""
+        libvirt = CONF.libvirt
+        wait = libvirt.rbd_destroy_volume_retries * libvirt.rbd_destroy_volume_retry_interval
+        self._store().disks.rollback_to_snapshot(volume, name, wait=wait)
 
     # Many disks
 
@@ -266,3 +275,11 @@ class RBDDriver:
     def destroy_volume(self, volume: str, pool: str | None = None) -> None:
         """Delete one disk, and its snapshots."""
         self._store(pool).disks.delete(volume)
+
+
+def _format_of(file: BinaryIO) -> str:
+    """``iso`` or ``raw``: what Nova imports is of one of these, and nobody declares which."""
+    file.seek(_ISO_AT)
+    found = file.read(len(_ISO))
+    file.seek(0)
+    return "iso" if found == _ISO else "raw"

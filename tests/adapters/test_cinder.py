@@ -24,6 +24,7 @@ from rbdstore import exceptions
 from rbdstore.adapters import cinder
 from rbdstore.adapters.cinder import errors, volume_types
 from rbdstore.spec import ImageSpec
+from rbdstore.volumes import VolumeStore
 
 GiB = units.Gi
 DATA = samples.pattern("volume", samples.MiB)
@@ -413,6 +414,44 @@ def test_volumes_are_taken_over(driver, volume, raw):
     driver.delete_volume(made)
 
 
+def test_what_cannot_be_made_what_its_type_says_keeps_its_name(driver, raw, monkeypatch):
+    """Who deletes what could not be managed, as Cinder has him do, deletes nothing of theirs."""
+    raw.create("volumes", "theirs", GiB)
+    made = cinder_place.volume()
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "_apply_type", refused)
+        with pytest.raises(exception.InvalidInput, match="no such limit"):
+            driver.manage_existing(made, {"source-name": "theirs"})
+    driver.delete_volume(made)
+    assert raw.images("volumes") == ["theirs"]
+    raw.remove("volumes", "theirs")
+
+
+def refused(*_arguments, **_more):
+    raise exception.InvalidInput("no such limit")
+
+
+def test_the_first_error_is_told(driver, raw, monkeypatch):
+    made = cinder_place.volume()
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, "_apply_type", refused)
+        patched.setattr(VolumeStore, "delete", fails)
+        with pytest.raises(exception.InvalidInput, match="no such limit") as caught:
+            driver.create_volume(made)
+    assert "the monitors are silent" in "".join(caught.value.__notes__)
+    assert raw.images("volumes") == [made.name]
+    driver.delete_volume(made)
+
+
+def fails(*_arguments, **_more):
+    raise exceptions.Timeout("the monitors are silent")
+
+
+def test_a_limit_that_is_no_number():
+    with pytest.raises(exception.InvalidInput, match="total_iops_sec is a whole number, not 'x'"):
+        volume_types._number("specs", "total_iops_sec", "x")
+
+
 def test_snapshots_are_taken_over(driver, volume, raw):
     raw.snap("volumes", volume.name, "theirs", protect=False)
     clone = cinder_place.volume()
@@ -464,6 +503,25 @@ def test_a_volume_moves_to_another_pool(driver, raw, there):
     assert size(raw, made, "backups") == GiB
     assert begins(raw, made, "backups") == DATA
     assert "exclusive-lock" not in raw.features("backups", made.name)
+    raw.remove("backups", made.name)
+
+
+@pytest.mark.parametrize("what", ["_apply_type", "delete_volume"])
+def test_a_volume_that_does_not_move_leaves_no_copy(driver, raw, there, monkeypatch, what):
+    """It is in use here, or the copy cannot be made what its type says. It is moved later."""
+    made = cinder_place.volume()
+    driver.create_volume(made)
+
+    def busy(*_arguments):
+        raise exception.VolumeIsBusy(volume_name=made.name)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(driver, what, busy if what == "delete_volume" else refused)
+        with pytest.raises((exception.InvalidInput, exception.VolumeMigrationFailed)):
+            driver.migrate_volume(cinder_place.CONTEXT, made, there)
+    assert raw.images("backups") == []
+    assert raw.images("volumes") == [made.name]
+    assert driver.migrate_volume(cinder_place.CONTEXT, made, there) == (True, None)
     raw.remove("backups", made.name)
 
 

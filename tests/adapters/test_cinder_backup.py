@@ -410,6 +410,24 @@ def test_what_the_stock_driver_has_backed_up(
         raw.remove_snap("volumes", volume.name, snap)
 
 
+def test_a_snapshot_that_the_stock_driver_could_not_back_up(driver, raw, volume):
+    """It copies each one of a volume to the same image, so the second fails: that is not in it."""
+    base = f"{volume.name}.backup.base"
+    raw.create("backups", base, data=DATA)
+    first, second = (
+        new_backup(volume, driver=STOCK, snapshot_id=str(uuid.uuid4())) for _ in range(2)
+    )
+    with raw.ioctx("backups") as ioctx:
+        ioctx.write_full(f"backup.{first.id}.meta", b"{}")
+    driver.delete_backup(second)
+    assert raw.images("backups") == [base]
+    driver.delete_backup(first)
+    # With what was kept of the volume.
+    assert f"backup.{first.id}.meta" not in raw.objects("backups")
+    assert raw.images("backups") == []
+    driver.delete_backup(first)
+
+
 def test_what_this_one_has_backed_up_is_given_to_the_stock_driver(
     driver, stock_driver, raw, volume, target, back_up, attached
 ):

@@ -186,7 +186,14 @@ def test_a_disk_is_a_clone_of_its_image(driver, backend, image, vms, instance):
     assert not backend.exists()
 
 
-def test_a_disk_is_made_of_a_file(driver, backend, vms, instance, tmp_path):
+# As genisoimage makes one: with the first volume descriptor of ISO 9660.
+CONFIG_DRIVE = (bytes(16 * 2048) + b"\x01CD001\x01").ljust(MiB, b"\0")
+
+
+@pytest.mark.parametrize(
+    "config", [CONFIG_DRIVE, b"vfat".ljust(MiB, b"\0")], ids=["iso9660", "vfat"]
+)
+def test_a_disk_is_made_of_a_file(driver, backend, vms, instance, tmp_path, config):
     def fetch(target):
         with open(target, "wb") as file:
             file.write(DATA)
@@ -194,7 +201,7 @@ def test_a_disk_is_made_of_a_file(driver, backend, vms, instance, tmp_path):
     backend.cache(fetch, "base", 12 * MiB)
     assert read(vms, f"{instance.uuid}_disk") == DATA + bytes(3 * MiB)
     local = tmp_path / "config"
-    local.write_bytes(b"config drive" + bytes(MiB - 12))
+    local.write_bytes(config)
     for _ in range(2):
         # The second takes the place of the first.
         imagebackend.Rbd(instance, "disk.config").import_file(instance, str(local), "disk.config")

@@ -122,6 +122,7 @@ BACKUP_VERBS = {
     ),
     "restore_to_file": lambda w: w.backups.restore_to_file("backup-1", io.BytesIO()),
     "set_metadata": lambda w: w.backups.set_metadata("backup-1", "text"),
+    "remove_metadata": lambda w: w.backups.remove_metadata("backup-2"),
     "metadata": lambda w: w.backups.metadata("backup-1"),
     "verify": lambda w: w.backups.verify("backup-1"),
     "export": lambda w: w.backups.export("backup-1", io.BytesIO()),

@@ -141,8 +141,12 @@ def test_metadata_go_with_their_backup(backups, backup):
     backups.set_metadata("b1", '{"name": "Grüße"}')
     assert backups.metadata("b1") == '{"name": "Grüße"}'
     assert [found.id for found in backups.list()] == ["b1"]
+    with pytest.raises(exceptions.InUse, match="there is a backup b1"):
+        backups.remove_metadata("b1")
     backups.delete("b1")
     assert backups.metadata("b1") is None
+    # Where nothing is, nothing is to be removed.
+    backups.remove_metadata("b1")
     with pytest.raises(exceptions.BackupNotFound):
         backups.set_metadata("b1", "text")
     with pytest.raises(exceptions.InvalidInput, match="metadata"):

@@ -11,6 +11,7 @@ from cinder.volume import volume_utils
 
 from rbdstore.adapters.cinder.base import in_gib
 from rbdstore.adapters.cinder.volumes import Volumes
+from rbdstore.undo import Undo
 from rbdstore.views.looking import Branch, Tree
 from rbdstore.volumes import VolumeStore
 
@@ -38,8 +39,12 @@ class Managing(Volumes):
 
     def manage_existing(self, volume: Any, existing_ref: Any) -> dict[str, Any]:
         self._check_type(volume)
-        self._call(VolumeStore.rename, _name(existing_ref), volume.name)
-        return self._apply_type(volume)
+        name = _name(existing_ref)
+        self._call(VolumeStore.rename, name, volume.name)
+        with Undo() as undo:
+            # Who deletes what Cinder could not manage is not to delete this.
+            undo.add(self._call, VolumeStore.rename, volume.name, name)
+            return self._apply_type(volume)
 
     def unmanage(self, volume: Any) -> None:
         """It stays as it is."""

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Self
 
 from cinder import exception
@@ -11,8 +13,9 @@ from oslo_config import cfg
 from oslo_log import log
 
 import rbdstore
-from rbdstore.adapters.cinder import options
+from rbdstore.adapters.cinder import native, options
 from rbdstore.adapters.cinder.volumes import Volumes
+from rbdstore.undo import Undo
 from rbdstore.volumes import VolumeStore
 
 LOG = log.getLogger(__name__)
@@ -81,20 +84,45 @@ class Migrating(Volumes):
         if self._call(VolumeStore.get, volume.name).snapshots:
             return _NOT_HERE
         values = options.read(self.configuration) | there.values()
-        with rbdstore.connect(options.DRIVER, **values) as target:
+        with self._opened(values) as target:
             self._ask(
                 lambda: target.volumes.copy_from(self._store.volumes, volume.name, volume.name)
             )
-            self._apply_type(volume, target)
-        try:
-            self.delete_volume(volume)
-        except exception.CinderException as error:
+            with Undo() as undo:
+                undo.add(self._ask, lambda: target.volumes.delete(volume.name))
+                self._apply_type(volume, target)
+                problem = self._delete_original(volume)
+        if problem is not None:
             # Both are whole, and which one Cinder has is for an operator to say.
             raise exception.VolumeMigrationFailed(
-                reason=f"it was copied to {there.pool}, but cannot be deleted here: {error}"
-            ) from error
+                reason=f"it was copied to {there.pool}, but cannot be deleted here: {problem}"
+            ) from problem
         LOG.info("migrated %s to pool %s", volume.name, there.pool)
         return _DONE
+
+    def _delete_original(self, volume: Any) -> exception.CinderException | None:
+        """What came between, if nobody knows whether it was deleted.
+
+        :raises VolumeMigrationFailed: it was not, for somebody has it open
+        """
+        try:
+            self.delete_volume(volume)
+        except exception.VolumeIsBusy as error:
+            raise exception.VolumeMigrationFailed(
+                reason=f"it cannot be deleted here: {error}"
+            ) from error
+        except exception.CinderException as error:
+            return error
+        return None
+
+    @contextlib.contextmanager
+    def _opened(self, values: Mapping[str, Any]) -> Iterator[rbdstore.Store]:
+        """Another backend's store."""
+        store = self._ask(lambda: rbdstore.connect(options.DRIVER, **values))
+        try:
+            yield store
+        finally:
+            native.call(store.close)
 
     def update_migrated_volume(
         self, ctxt: Any, volume: Any, new_volume: Any, original_volume_status: str

@@ -35,4 +35,4 @@ class Snapshots(Volumes):
         return False
 
     def revert_to_snapshot(self, context: Any, volume: Any, snapshot: Any) -> None:
-        self._call(VolumeStore.revert_to_snapshot, volume.name, snapshot.name)
+        self._call(VolumeStore.revert_to_snapshot, volume.name, snapshot.name, wait=self._patience)

@@ -12,11 +12,11 @@ from cinder import context as cinder_context
 from cinder import exception
 from cinder.volume import qos_specs
 from oslo_log import log
-from oslo_utils import excutils
 
 import rbdstore
 from rbdstore import upkeep
 from rbdstore.adapters.cinder.base import Base
+from rbdstore.undo import Undo
 from rbdstore.volumes import VolumeStore
 
 LOG = log.getLogger(__name__)
@@ -85,11 +85,13 @@ class VolumeTypes(Base):
     @contextlib.contextmanager
     def _deleted_on_error(self, volume: Any) -> Iterator[None]:
         """Delete a new volume that cannot be finished: Cinder may make it in another backend."""
-        try:
+
+        def delete() -> None:
+            self._call_for(volume, VolumeStore.delete, volume.name)
+
+        with Undo() as undo:
+            undo.add(delete)
             yield
-        except Exception:
-            with excutils.save_and_reraise_exception(logger=LOG):
-                self._call(VolumeStore.delete, volume.name)
 
 
 def _check(volume_type: Any) -> None:
@@ -117,4 +119,17 @@ def _limits(volume_type: Any) -> dict[str, int]:
         return {}
     if unknown := sorted(found["specs"].keys() - LIMITS):
         LOG.warning("QoS specs %s: no limits of this backend: %s", number, ", ".join(unknown))
-    return {LIMITS[key]: int(value) for key, value in found["specs"].items() if key in LIMITS}
+    return {
+        LIMITS[key]: _number(number, key, value)
+        for key, value in found["specs"].items()
+        if key in LIMITS
+    }
+
+
+def _number(specs: str, key: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError as error:
+        raise exception.InvalidInput(
+            f"QoS specs {specs}: {key} is a whole number, not {value!r}"
+        ) from error
