@@ -255,6 +255,20 @@ def test_every_object_is_asked_for_where_the_map_is_not_trusted(place, volumes, 
         check(volumes, paranoid, raw, backup_id, data)
 
 
+def test_who_writes_to_the_image_is_not_rolled_back(place, volumes, raw, source):
+    """Such as `rbd import-diff`, which makes its snapshot last."""
+    hasty = place.backups(rbd_lease_seconds=1)
+    points = three(volumes, hasty, raw, source)
+    base = f"{source}.backup.b1"
+    with place.held_open("backups", base, data=b"theirs"):
+        with pytest.raises(exceptions.InUse):
+            hasty.delete("b3")
+        assert raw.read("backups", base)[:6] == b"theirs"
+    hasty.delete("b3")
+    assert raw.read("backups", base) == points["b2"]
+    check(volumes, hasty, raw, "b2", points["b2"])
+
+
 def test_backups_are_in_nobodys_way(volumes, backups, raw, source):
     points = three(volumes, backups, raw, source)
     assert volumes.get(source).snapshots == ()
