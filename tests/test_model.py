@@ -20,7 +20,7 @@ def test_stores_do_what_the_model_says(clone_format, deep_flatten):
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("deep_flatten", [True, False], ids=["new", "old"])
 def test_the_embedded_driver_does_what_the_model_says(tmp_path, deep_flatten):
-    machine.run(worlds.FileWorld(tmp_path, deep_flatten=deep_flatten), examples=100, steps=40)
+    machine.run(worlds.FileWorld(tmp_path, deep_flatten=deep_flatten), examples=60, steps=40)
 
 
 @pytest.mark.parametrize("clone_format", [2, 1])

@@ -11,4 +11,4 @@ from rbd_world import RbdWorld
 @pytest.mark.parametrize("clone_format", [2, 1])
 def test_stores_do_what_the_model_says(sandbox, raw, clone_format, features):
     world = RbdWorld(sandbox, raw, clone_format, features)
-    machine.run(world, examples=7, steps=30)
+    machine.run(world, examples=5, steps=30)

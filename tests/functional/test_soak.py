@@ -30,7 +30,7 @@ from rbdstore import exceptions
 from rbdstore.testing.sandbox import CephSandbox
 
 SOAK = bool(os.environ.get("RBDSTORE_SOAK"))
-SECONDS = float(os.environ.get("RBDSTORE_SOAK_SECONDS", "1200" if SOAK else "60"))
+SECONDS = float(os.environ.get("RBDSTORE_SOAK_SECONDS", "1200" if SOAK else "45"))
 PROCESSES = 8
 DEPTH = 2
 LEASE_SECONDS = 5
