@@ -9,6 +9,7 @@ import contextlib
 import random
 import sys
 
+import pytest
 from hypothesis import stateful
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule
@@ -16,7 +17,7 @@ from machine import EDGES, chosen, pattern, run_machine
 from worlds import LEASE_SECONDS, OBJECT_SIZE, World
 
 from rbdstore import exceptions, settings, spec
-from rbdstore.backup import source_snaps
+from rbdstore.backup import digests, source_snaps
 from rbdstore.names import claims
 from rbdstore.store import Store
 from rbdstore.testing import faults
@@ -38,7 +39,10 @@ if_room = precondition(lambda machine: machine.volumes and machine.free())
 
 def run(world: World, examples: int, steps: int) -> None:
     """Try ``examples`` sequences of ``steps`` operations."""
-    run_machine(lambda: BackupMachine(world), examples, steps)
+    with pytest.MonkeyPatch.context() as patched:
+        # So that objects have sixteen.
+        patched.setattr(digests, "BLOCK", OBJECT_SIZE // 16)
+        run_machine(lambda: BackupMachine(world), examples, steps)
 
 
 class BackupMachine(stateful.RuleBasedStateMachine):

@@ -27,6 +27,7 @@ WORK = {
         "export",
         "import_",
         "prune",
+        "remove_metadata",
         "restore",
         "restore_to_file",
         "set_metadata",

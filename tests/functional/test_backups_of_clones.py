@@ -10,7 +10,8 @@ import pytest
 import rbd
 import stores
 
-OBJECT = 64 * 1024
+# Of four blocks.
+OBJECT = 256 * 1024
 # The last object is a part of one, and so is the last one that the parent shows through.
 SIZE = 6 * OBJECT + 777
 SHOWN = 4 * OBJECT + 333

@@ -176,6 +176,8 @@ def test_the_snapshot_goes_when_the_flatten_has_ended(
     assert raw.parent("images", "image-2") is None
     assert b"".join(images.get(made.uri)) == DATA
     images.delete(made.uri)
+    # Who has removed the snapshot lets go of the image's name after that.
+    wait_until(lambda: not raw.state().get(("volumes", "leases")))
 
 
 def test_a_flatten_that_ends_when_its_store_is_no_more(
