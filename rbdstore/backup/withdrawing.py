@@ -276,13 +276,13 @@ def clear(catalog: Catalog, backup_id: str, base: str, base_id: str, seconds: fl
     pool = catalog.pool
     with leases.held(pool, spec.chain_lease(base_id), seconds):
         if _is_needed(catalog, base_id, but=backup_id):
-            with contextlib.suppress(exceptions.ImageNotFound), contextlib.ExitStack() as stack:
+            with contextlib.suppress(exceptions.ImageNotFound):
                 with pool.open(image_id=base_id) as seen:
                     # Such as `rbd import-diff`, whose data have no snapshot yet.
                     removal.check_unwatched(seen, seconds)
-                image = stack.enter_context(pool.open(image_id=base_id, read_only=False))
-                _remove_snaps(image, backup_id)
-                _settle(catalog, image, seconds)
+                with pool.open(image_id=base_id, read_only=False) as image:
+                    _remove_snaps(image, backup_id)
+                    _settle(catalog, image, seconds)
         elif base and pool.id_of(base) in (None, base_id):
             with leases.held(pool, base, seconds):
                 reclaim.draft(pool, base, seconds, reclaim.forget)

@@ -43,6 +43,16 @@ def raw(sandbox):
 
 
 @pytest.fixture
+def volumes(sandbox):
+    return stores.volume_store(sandbox)
+
+
+@pytest.fixture
+def backups(sandbox):
+    return stores.store(sandbox, "cinder-backup", "backups").backups
+
+
+@pytest.fixture
 def connections():
     """Tell the connections that this test has made and that are still there."""
     others = set(clients._connections)

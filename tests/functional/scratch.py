@@ -9,6 +9,7 @@
 
 import concurrent.futures
 import contextlib
+import struct
 import threading
 
 from rbdstore import driver
@@ -62,3 +63,13 @@ def together(count, do):
 
     with concurrent.futures.ThreadPoolExecutor(count) as executor:
         return list(executor.map(turn, range(count)))
+
+
+def as_listed(snap_id, pool_id, image_id):
+    """A clone, as the header of its parent lists it: what is attached to that, or detached."""
+    body = struct.pack("<q", pool_id) + _text(image_id) + _text("")
+    return struct.pack("<QBBI", snap_id, 1, 1, len(body)) + body
+
+
+def _text(value):
+    return struct.pack("<I", len(value)) + value.encode()

@@ -15,16 +15,6 @@ NAME = "volume-1"
 
 
 @pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
-
-
-@pytest.fixture
-def backups(sandbox):
-    return stores.store(sandbox, "cinder-backup", "backups").backups
-
-
-@pytest.fixture
 def start(sandbox):
     """Start the command ``rbd``."""
 

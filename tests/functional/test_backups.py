@@ -17,11 +17,6 @@ from rbdstore.testing.sandbox import CephSandbox
 MiB = samples.MiB
 
 
-@pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
-
-
 def backup_store(sandbox):
     return stores.store(sandbox, "cinder-backup", "backups").backups
 

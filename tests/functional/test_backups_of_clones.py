@@ -8,7 +8,6 @@ import random
 
 import pytest
 import rbd
-import stores
 
 # Of four blocks.
 OBJECT = 256 * 1024
@@ -22,16 +21,6 @@ FEATURES = {
     "no object map": NEW[:2],
     "old": ("layering",),
 }
-
-
-@pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
-
-
-@pytest.fixture
-def backups(sandbox):
-    return stores.store(sandbox, "cinder-backup", "backups").backups
 
 
 def clone(raw, features):

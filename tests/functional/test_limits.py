@@ -3,15 +3,9 @@
 
 import filling
 import pytest
-import stores
 from samples import GiB, MiB
 
 from rbdstore import exceptions
-
-
-@pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
 
 
 def test_stats_know_a_quota(volumes, sandbox):

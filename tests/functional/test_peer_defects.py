@@ -76,11 +76,6 @@ def raw(sandbox):
 
 
 @pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
-
-
-@pytest.fixture
 def images(sandbox):
     return stores.image_store(sandbox)
 

@@ -54,7 +54,7 @@ class TestLineage:
                 snap_id = scratch.new_snap(image, "s")
                 with raw.ioctx("images") as ioctx, raw.ioctx("vms") as below:
                     children = [
-                        struct.pack("<Q", snap_id) + child(below.get_pool_id(), f"{number:032}")
+                        scratch.as_listed(snap_id, below.get_pool_id(), f"{number:032}")
                         for number in range(1500)
                     ]
                     for each in children:
@@ -98,13 +98,3 @@ class TestLineage:
             assert clone.parent().image_id == parent_id
         pool.remove("c")
         scratch.remove_all(pool, "a")
-
-
-def child(pool_id, image_id):
-    """A clone, as the header of its parent lists it."""
-    body = struct.pack("<q", pool_id) + _text(image_id) + _text("")
-    return struct.pack("<BBI", 1, 1, len(body)) + body
-
-
-def _text(value):
-    return struct.pack("<I", len(value)) + value.encode()

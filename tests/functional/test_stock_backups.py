@@ -7,7 +7,6 @@ import subprocess
 import pytest
 import rbd
 import samples
-import stores
 
 from rbdstore import exceptions
 
@@ -77,16 +76,6 @@ class Cinder:
 @pytest.fixture
 def cinder(sandbox, raw):
     return Cinder(sandbox, raw)
-
-
-@pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
-
-
-@pytest.fixture
-def backups(sandbox):
-    return stores.store(sandbox, "cinder-backup", "backups").backups
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clones whose flatten was killed: their parent does not list them, and they need it."""
 
-import struct
-
 import pytest
 import samples
+import scratch
 import stores
 
 from rbdstore import exceptions
@@ -30,16 +29,11 @@ def torn(images, volumes, raw):
     with raw.ioctx("volumes") as ioctx, raw.ioctx("images") as above:
         with raw.reader("volumes", "volume") as clone, raw.reader("images", "image") as parent:
             (snap,) = parent.list_snaps()
-            body = struct.pack("<q", ioctx.get_pool_id()) + text(clone.id()) + text("")
-            child = struct.pack("<BBI", 1, 1, len(body)) + body
+            child = scratch.as_listed(snap["id"], ioctx.get_pool_id(), clone.id())
             key = f"rbd_header.{parent.id()}"
-        above.execute(key, "rbd", "child_detach", struct.pack("<Q", snap["id"]) + child)
+        above.execute(key, "rbd", "child_detach", child)
     assert raw.children("images", "image", "snap") == []
     return stored.uri
-
-
-def text(value):
-    return struct.pack("<I", len(value)) + value.encode()
 
 
 def test_it_is_in_the_way_of_who_deletes_the_image(torn, images, volumes):

@@ -30,11 +30,6 @@ ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+:\d+/\d+")
 
 
 @pytest.fixture
-def volumes(sandbox):
-    return stores.volume_store(sandbox)
-
-
-@pytest.fixture
 def volume(volumes, raw):
     raw.create("volumes", "volume-1", data=DATA)
     volumes.create_snapshot("volume-1", "snapshot-1")
